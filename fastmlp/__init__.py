@@ -1,0 +1,22 @@
+"""fastmlp: small neural networks on the CPU, trained and run as fast as the machine allows."""
+
+from fastmlp import kernels, reference
+from fastmlp._config import __version__, show_config
+from fastmlp.datasets import load_titanic
+from fastmlp.network import MLP
+from fastmlp.optimizers import SGD, Adam, AdamW
+from fastmlp.trainer import History, Trainer
+
+__all__ = [
+    "MLP",
+    "SGD",
+    "Adam",
+    "AdamW",
+    "History",
+    "Trainer",
+    "__version__",
+    "kernels",
+    "load_titanic",
+    "reference",
+    "show_config",
+]

@@ -1,0 +1,175 @@
+"""Every check of an argument: what it must be, and what to do where it is not.
+
+Anything with ``__array__``, the buffer protocol or DLPack is taken. A C-contiguous, aligned array of
+the wanted dtype in native byte order is used as it is; any other is converted, once. float16,
+integers and booleans are converted like the other floats; what NumPy could only convert by losing
+something (masks, complex parts, fields, the tail of a long double) is an error.
+"""
+
+import operator
+
+import numpy as np
+
+DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def dtype_of_network(dtype):
+    """Return float32 or float64 as a NumPy dtype."""
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = None
+    if dtype is None or found not in DTYPES:
+        raise ValueError(f"dtype: must be 'float32' or 'float64', got {dtype!r}")
+    return found
+
+
+def integer(name, value, *, at_least=1):
+    """Return value as an int that is at least `at_least`."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: must be an integer, got {type(value).__name__}") from None
+    if number < at_least:
+        raise ValueError(f"{name}: must be at least {at_least}, got {number}")
+    return number
+
+
+def number(name, value, low, high, *, open_low=False, open_high=False):
+    """Return value as a finite float between low and high (inclusive, unless open)."""
+    try:
+        x = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: must be a number, got {type(value).__name__}") from None
+    inside = (x > low if open_low else x >= low) and (x < high if open_high else x <= high)
+    if not inside or not np.isfinite(x):
+        brackets = f"{'(' if open_low else '['}{low}, {high}{')' if open_high or high == np.inf else ']'}"
+        raise ValueError(f"{name}: must be a finite number in {brackets}, got {value!r}")
+    return x
+
+
+def _real(name, value):
+    """Return value as an array of real numbers, in whatever layout it has."""
+    if value is None:
+        raise TypeError(f"{name}: an array is needed, got None")
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name}: a masked array; fill its gaps first, e.g. with {name}.filled(0)")
+    try:
+        # a DLPack-only object (no __array__, no buffer) would become a 0-d object array
+        dlpack_only = hasattr(value, "__dlpack__") and not hasattr(value, "__array__")
+        array = np.from_dlpack(value) if dlpack_only else np.asarray(value)
+    except (TypeError, ValueError, BufferError, RuntimeError) as error:
+        raise TypeError(f"{name}: cannot be read as an array of numbers ({error})") from None
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+        raise TypeError(
+            f"{name}: dtype {array.dtype} is not taken; give real numbers, e.g. {name}.astype('float64')"
+        )
+    return array
+
+
+def _native(array, dtype):
+    """Return array C-contiguous, aligned, in dtype: itself where it is so, else a copy."""
+    with np.errstate(over="ignore"):  # too large for float32 becomes infinity, which `finite` reports
+        return np.require(array, dtype, ["C", "A"])
+
+
+def matrix(name, value, dtype, *, rows=None, columns=None):
+    """Return value as a C-contiguous (rows, columns) array of dtype, neither of them 0."""
+    array = _real(name, value)
+    if array.ndim != 2:
+        hint = f"; for one row, {name}.reshape(1, -1)" if array.ndim == 1 else ""
+        raise ValueError(f"{name}: must have 2 dimensions, got {array.ndim} (shape {array.shape}){hint}")
+    if 0 in array.shape:
+        raise ValueError(f"{name}: is empty (shape {array.shape}); at least one row and column are needed")
+    _same_length(name, array, rows)
+    if columns is not None and array.shape[1] != columns:
+        raise ValueError(f"{name}: must have {columns} columns, got {array.shape[1]} (shape {array.shape})")
+    return _native(array, dtype)
+
+
+def targets(name, value, dtype, *, rows, outputs):
+    """Return value as a C-contiguous (rows, outputs) array; one output may come as (rows,)."""
+    array = _real(name, value)
+    if array.ndim == 1 and outputs == 1:
+        array = array.reshape(-1, 1)
+    return matrix(name, array, dtype, rows=rows, columns=outputs)
+
+
+def sample_weights(name, value, dtype, *, rows):
+    """Return value as a C-contiguous (rows,) array, >= 0, finite, not all 0; None stays None."""
+    if value is None:
+        return None
+    array = _real(name, value)
+    if array.ndim != 1:
+        raise ValueError(f"{name}: must have 1 dimension, got {array.ndim} (shape {array.shape})")
+    _same_length(name, array, rows)
+    array = _native(array, dtype)
+    finite(name, array)
+    negative = np.flatnonzero(array < 0)
+    if len(negative):
+        raise ValueError(f"{name}: row {negative[0]} is {array[negative[0]]}; weights must be >= 0")
+    total = array.sum(dtype=np.float64)
+    if not 0 < total < np.inf:
+        raise ValueError(f"{name}: the weights add up to {total}; the sum must be positive and finite")
+    return array
+
+
+def data(X, y, sample_weight, dtype, features, outputs, names=("X", "y", "sample_weight")):
+    """Return X, y and the weights of one data set, checked against the network and each other."""
+    X = matrix(names[0], X, dtype, columns=features)
+    Y = targets(names[1], y, dtype, rows=len(X), outputs=outputs)
+    return X, Y, sample_weights(names[2], sample_weight, dtype, rows=len(X))
+
+
+def _same_length(name, array, rows):
+    if rows is not None and len(array) != rows:
+        raise ValueError(f"{name}: must have {rows} rows, as X has, got {len(array)} (shape {array.shape})")
+
+
+def finite(name, array):
+    """Raise where a row of array (or an element, if it is 1-d) holds NaN or infinity."""
+    # A finite sum has only finite terms, and costs no memory; only a sum that is not is looked into.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(array.sum(dtype=np.float64)):
+            return
+    rows = np.isfinite(array).reshape(len(array), -1).all(axis=1)
+    if not rows.all():
+        first = int(np.argmin(rows))
+        raise ValueError(
+            f"{name}: row {first} holds NaN or infinity (as {array.dtype}): {array[first]}; "
+            "remove or fill such rows"
+        )
+
+
+def weights(W1, W2, names=("W1", "W2")):
+    """Return (W1, W2) as C-contiguous arrays of one dtype whose shapes chain: (d+1, h), (h+1, m).
+
+    Both float32: float32; anything else is computed in float64.
+    """
+    pair = [_real(name, W) for name, W in zip(names, (W1, W2), strict=True)]
+    both_single = all(W.dtype == np.float32 for W in pair)
+    dtype = DTYPES[0] if both_single else DTYPES[1]
+    W1, W2 = (matrix(name, W, dtype) for name, W in zip(names, pair, strict=True))
+    if len(W1) < 2:
+        raise ValueError(f"{names[0]}: must have d+1 rows for d >= 1 features, got shape {W1.shape}")
+    if len(W2) != W1.shape[1] + 1:
+        raise ValueError(
+            f"{names[1]}: must have h+1 = {W1.shape[1] + 1} rows, one for each column of {names[0]} "
+            f"{W1.shape} and one of biases, got shape {W2.shape}"
+        )
+    return W1, W2
+
+
+def sizes(value):
+    """Return value as the tuple (features, hidden, outputs)."""
+    try:
+        numbers = tuple(operator.index(size) for size in value)
+    except TypeError:
+        raise TypeError(f"sizes: must be integers (features, hidden, outputs), got {value!r}") from None
+    if len(numbers) != 3:
+        raise ValueError(
+            f"sizes: must be (features, hidden, outputs), one hidden layer, got {len(numbers)} sizes"
+        )
+    if min(numbers) < 1:
+        raise ValueError(f"sizes: each must be at least 1, got {numbers}")
+    return numbers

@@ -1,0 +1,50 @@
+"""What is installed and in use."""
+
+import platform
+from importlib.metadata import version
+
+import numpy as np
+
+from fastmlp import kernels
+
+__version__ = version("fastmlp")
+
+
+def show_config(mode="stdout"):
+    """Print the version, what the CPU can run, the kernel build in use, and the threads.
+
+    Parameters
+    ----------
+    mode : {"stdout", "dicts"}
+        Print, or return the same as a dict.
+
+    Returns
+    -------
+    dict or None
+
+    Raises
+    ------
+    ValueError
+        `mode` is neither of the two.
+
+    Examples
+    --------
+    >>> sorted(show_config(mode="dicts"))
+    ['builds', 'fastmlp', 'kernels', 'machine', 'numpy', 'python', 'threads']
+    """
+    if mode not in ("stdout", "dicts"):
+        raise ValueError(f"mode: must be 'stdout' or 'dicts', got {mode!r}")
+    config = {
+        "fastmlp": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "machine": f"{platform.machine()} {platform.system()}",
+        "builds": ", ".join(kernels.USABLE) + "  (what this CPU can run)",
+        "kernels": kernels.BUILD + "  (in use; FASTMLP_ISA chooses)",
+        "threads": f"{kernels.threads()}  (FASTMLP_NUM_THREADS)",
+    }
+    if mode == "dicts":
+        return config
+    for name, value in config.items():
+        print(f"{name:8} {value}")
+    return None

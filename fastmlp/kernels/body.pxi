@@ -1,0 +1,38 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+# The one body of every kernel build. Each (instruction set, dtype) module includes this file;
+# what differs between them, real and vec, comes from simd.h and the compiler flags in setup.py.
+#
+# Every def here is private: shapes, dtypes, contiguity and aliasing have been checked above
+# (fastmlp/_checks.py), so nothing is checked again. Letters A..L are the nodes of reference.py.
+
+cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.math cimport INFINITY, isfinite
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
+from libc.string cimport memcpy, memset
+from numpy.random cimport bitgen_t
+
+cnp.import_array()
+
+cdef extern from "simd.h" nogil:
+    ctypedef float real    # float or double
+    ctypedef float vec     # LANES reals; Cython sees a number, C adds and multiplies vectors
+    enum: LANES
+    vec broadcast(real x)
+    vec relu(vec b)
+    vec where_active(vec c, vec dc)
+    vec first_lanes(vec v, Py_ssize_t n)
+    real lane_sum(vec v)
+    real square_root(real x)
+
+
+cdef inline real *elements(cnp.ndarray array) noexcept:
+    """The elements of a checked array; NULL for None."""
+    return NULL if array is None else <real *> cnp.PyArray_DATA(array)
+
+
+include "layers.pxi"
+include "optimizers.pxi"
+include "training.pxi"

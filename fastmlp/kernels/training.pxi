@@ -1,0 +1,268 @@
+# A whole fit without the GIL: shuffle, batches, gradients, optimizer, validation, patience.
+
+cdef enum Stop:
+    RUNNING
+    PATIENCE
+    DIVERGED
+
+cdef enum:
+    CLOSING_ROWS = 1024
+    SHUFFLED_AT_ONCE = 1 << 20
+
+# Operations between two looks at the signals: half a second at 1 GF/s, 10 ms at 50 GF/s.
+cdef double BREATH = 5e8
+
+# A loss this many times that of the start, or of predicting zero, does not come back.
+cdef double HOPELESS = 1e12
+
+
+cdef void shuffle(int64_t *order, Py_ssize_t first, Py_ssize_t last,
+                  bitgen_t *bits) noexcept nogil:
+    """The swaps i = last-1 .. first of Fisher and Yates, i > 0.
+
+    From i = n-1 down to 1 it gives the order, and leaves the generator in the state, of
+    numpy.random.Generator.shuffle: each index is drawn by Lemire's method (multiply, and
+    reject the few products that would favour small indices; ACM TOMACS 29(1), 2019).
+    """
+    cdef uint64_t product
+    cdef uint32_t low, size
+    cdef Py_ssize_t i, j
+    for i in range(last - 1, first - 1, -1):
+        size = <uint32_t> i + 1
+        product = <uint64_t> bits.next_uint32(bits.state) * size
+        low = <uint32_t> product
+        if low < size:
+            while low < (<uint32_t> 0 - size) % size:
+                product = <uint64_t> bits.next_uint32(bits.state) * size
+                low = <uint32_t> product
+        j = <Py_ssize_t> (product >> 32)
+        order[i], order[j] = order[j], order[i]
+
+
+cdef class Fit:
+    """One fit under way. `run` trains some epochs; everything else is read by the trainer.
+
+    Parameters and moments are trained in place. best holds the parameters of the lowest
+    monitored loss: the validation loss, which is measured at the end of an epoch; without
+    validation data the training loss, which is measured while the epoch runs, and speaks of
+    the parameters at its start.
+    """
+    cdef Workspace work
+    cdef Optimizer optimizer
+    cdef Rows rows, validation
+    cdef tuple alive                    # the arrays behind the pointers
+    cdef bitgen_t *bits                 # NULL: rows in their order
+    cdef int64_t *order                 # (n,)
+    cdef real *parameters               # (size,)
+    cdef real *gradient                 # (size,)
+    cdef real *moments                  # (2, size)
+    cdef real *start                    # (size,) at the start of the epoch
+    cdef real *best                     # (size,)
+    cdef double *units                  # (m,) what a squared residual of each output counts
+    cdef double *squares                # (m,)
+    cdef Py_ssize_t size, batch_size, patience, max_epochs
+    cdef double cost, worked, limit, seen
+    cdef Stop state
+    cdef readonly Py_ssize_t epoch      # epochs done
+    cdef readonly Py_ssize_t best_epoch
+    cdef readonly double best_loss
+
+    def __init__(self, training, validation, cnp.ndarray parameters, cnp.ndarray moments,
+                 cnp.ndarray best, cnp.ndarray units, sizes, *, optimizer, batch_size, bit_generator,
+                 max_epochs, patience, mean_square):
+        cdef Py_ssize_t n
+        X, Y, w = training
+        self.work = Workspace(*sizes)
+        self.optimizer = optimizer
+        self.rows = Rows(len(X), elements(X), elements(Y), elements(w))
+        self.size = parameters.shape[0]
+        buffers = cnp.PyArray_ZEROS(1, [2 * self.size], cnp.PyArray_TYPE(parameters), 0)
+        squares = cnp.PyArray_ZEROS(1, [self.work.net.m], cnp.NPY_FLOAT64, 0)
+        order = None
+        n = self.rows.n
+        self.batch_size = min(batch_size, n)
+        if bit_generator is not None and self.batch_size < n:
+            order = cnp.PyArray_EMPTY(1, [n], cnp.NPY_INT64, 0)
+            self.order = <int64_t *> cnp.PyArray_DATA(order)
+            self.bits = <bitgen_t *> PyCapsule_GetPointer(bit_generator.capsule, "BitGenerator")
+        if validation is not None:
+            Xv, Yv, wv = validation
+            self.validation = Rows(len(Xv), elements(Xv), elements(Yv), elements(wv))
+        self.parameters, self.moments, self.best = elements(parameters), elements(moments), elements(best)
+        self.gradient = elements(buffers)
+        self.start = self.gradient + self.size
+        self.units = <double *> cnp.PyArray_DATA(units)
+        self.squares = <double *> cnp.PyArray_DATA(squares)
+        self.alive = (training, validation, parameters, moments, best, units, buffers, squares,
+                      order, bit_generator)
+        self.max_epochs, self.patience = max_epochs, patience
+        self.limit = HOPELESS * mean_square or INFINITY
+        self.cost = operations(&self.work.net)
+        self.best_epoch = -1
+        self.best_loss = INFINITY
+        memcpy(self.best, self.parameters, self.size * sizeof(real))
+
+    @property
+    def steps(self):
+        """Optimizer steps taken, over all fits."""
+        return self.optimizer.steps
+
+    @property
+    def running_loss(self):
+        """The loss of the rows that the epoch under way has seen; NaN before the first."""
+        return self.loss_so_far() if self.seen else float("nan")
+
+    @property
+    def validates(self):
+        """Whether there are validation data."""
+        return self.validation.n > 0
+
+    def closing_loss(self):
+        """The loss of all rows at the parameters as they are."""
+        return self.loss_of(&self.rows, self.rows.n)
+
+    def run(self, cnp.ndarray losses, cnp.ndarray validation_losses):
+        """Train until training ends, the arrays (float64) are full or a breath is due.
+
+        Returns None or the reason to stop. `epoch` counts the epochs, whose losses stand in the
+        arrays; it holds also after an exception (a signal handler's), which can come at any
+        time: the parameters are then those of the last whole step.
+        """
+        cdef Py_ssize_t e, capacity = losses.shape[0]
+        cdef double *loss = <double *> cnp.PyArray_DATA(losses)
+        cdef double *validation_loss = <double *> cnp.PyArray_DATA(validation_losses)
+        self.worked = 0
+        with nogil:
+            for e in range(capacity):
+                if self.epoch == self.max_epochs or self.worked >= BREATH:
+                    break
+                self.run_epoch(loss + e, validation_loss + e)
+                if self.state != RUNNING:
+                    break
+            if self.epoch == self.max_epochs and not self.survives():
+                self.state = DIVERGED
+        if self.state == DIVERGED:
+            return "diverged"
+        if self.state == PATIENCE:
+            return "patience"
+        return "epochs" if self.epoch == self.max_epochs else None
+
+    cdef int run_epoch(self, double *loss, double *validation_loss) except -1 nogil:
+        cdef Py_ssize_t i = 0, n = self.rows.n
+        cdef double monitored
+        cdef real *snapshot = self.start
+        memcpy(self.start, self.parameters, self.size * sizeof(real))
+        memset(self.squares, 0, self.work.net.m * sizeof(double))
+        self.seen = 0
+        if self.order != NULL:
+            self.shuffle_rows()
+        while i < n:
+            self.run_batch(i, min(i + self.batch_size, n))
+            if self.hopeless(self.loss_so_far()):
+                self.state = DIVERGED
+                return 0
+            i += self.batch_size
+        loss[0] = monitored = self.loss_so_far()
+        if self.validation.n:
+            validation_loss[0] = monitored = self.loss_of(&self.validation, self.validation.n)
+            snapshot = self.parameters
+            if self.hopeless(monitored):
+                self.state = DIVERGED
+                return 0
+        if monitored < self.best_loss:
+            self.best_loss = monitored
+            self.best_epoch = self.epoch
+            memcpy(self.best, snapshot, self.size * sizeof(real))
+        elif self.patience and self.epoch - self.best_epoch >= self.patience:
+            self.state = PATIENCE
+        self.epoch += 1
+        self.seen = 0
+        return 0
+
+    cdef int shuffle_rows(self) except -1 nogil:
+        cdef Py_ssize_t i, first, last = self.rows.n
+        for i in range(last):
+            self.order[i] = i
+        while last > 1:
+            first = max(1, last - SHUFFLED_AT_ONCE)
+            shuffle(self.order, first, last, self.bits)
+            self.breathe(100.0 * (last - first))  # a swap of far rows costs some 100 operations
+            last = first
+        return 0
+
+    cdef int run_batch(self, Py_ssize_t first, Py_ssize_t last) except -1 nogil:
+        """One step of the optimizer on rows first..last of the order."""
+        cdef Network *net = &self.work.net
+        cdef real *W1 = self.parameters
+        cdef real *W2 = W1 + (net.d + 1) * net.h
+        cdef real *dW1 = self.gradient
+        cdef real *dW2 = dW1 + (net.d + 1) * net.h
+        cdef double total = total_weight(&self.rows, self.order, first, last)
+        if total == 0:
+            return 0  # no row counts: nothing to learn from
+        load_weights(net, W1, W2)
+        clear_gradients(net)
+        self.add_spans(&self.rows, self.order, first, last, 2 / (net.m * total))
+        self.seen += total
+        store_gradients(net, dW1, dW2)
+        if self.optimizer.l2 != 0:
+            add_penalty(dW1, W1, net.d * net.h, self.optimizer.l2)
+            add_penalty(dW2, W2, net.h * net.m, self.optimizer.l2)
+        if self.epoch == 0 and first == 0:
+            self.limit = max(self.limit, HOPELESS * self.loss_so_far())
+        optimizer_step(&self.optimizer, W1, self.gradient, self.moments, self.size)
+        self.breathe(20.0 * self.size)
+        return 0
+
+    cdef int add_spans(self, const Rows *data, const int64_t *order, Py_ssize_t first,
+                       Py_ssize_t last, double scale) except -1 nogil:
+        """add_rows in spans of at most a breath's work."""
+        cdef Py_ssize_t stop
+        cdef Py_ssize_t span = max(1, <Py_ssize_t> (BREATH / self.cost / BLOCK)) * BLOCK
+        while first < last:
+            stop = min(first + span, last)
+            add_rows(&self.work.net, data, order, first, stop, scale, self.squares)
+            self.breathe(self.cost * (stop - first))
+            first = stop
+        return 0
+
+    cdef double loss_of(self, const Rows *data, Py_ssize_t rows) except? -1 nogil:
+        """L of the first rows of a data set, at the parameters as they are."""
+        cdef Network *net = &self.work.net
+        load_weights(net, self.parameters, self.parameters + (net.d + 1) * net.h)
+        memset(self.squares, 0, net.m * sizeof(double))
+        self.add_spans(data, NULL, 0, rows, 0)
+        self.seen = total_weight(data, NULL, 0, rows)
+        return self.loss_so_far()
+
+    cdef double loss_so_far(self) noexcept nogil:
+        """sum_o units[o] squares[o] / (m sum w): L in the units of the raw targets.
+
+        0 where no row with a weight has been seen.
+        """
+        cdef double H = 0
+        cdef Py_ssize_t o
+        for o in range(self.work.net.m):
+            H += self.units[o] * self.squares[o]
+        return H / (self.work.net.m * self.seen) if self.seen else 0
+
+    cdef bint hopeless(self, double loss) noexcept nogil:
+        return not isfinite(loss) or loss > self.limit
+
+    cdef bint survives(self) except -1 nogil:
+        """Whether the last step, whose loss no epoch has measured, left the network sound."""
+        return not self.hopeless(self.loss_of(&self.rows, min(self.rows.n, CLOSING_ROWS)))
+
+    cdef int breathe(self, double operations) except -1 nogil:
+        """Look at the signals after each BREATH of work; a handler's exception ends the call."""
+        cdef double before = self.worked
+        self.worked += operations
+        if <int64_t> (self.worked / BREATH) != <int64_t> (before / BREATH):
+            with gil:
+                PyErr_CheckSignals()
+        return 0
+
+
+cdef double operations(const Network *net) noexcept nogil:
+    """What a row costs, in floating-point operations (and 100 for being a row)."""
+    return 100.0 + 4.0 * net.d * net.h + 6.0 * net.h * net.m

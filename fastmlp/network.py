@@ -1,0 +1,314 @@
+"""MLP: the network. It owns the parameters, and knows nothing of training."""
+
+import json
+import os
+
+import numpy as np
+
+from fastmlp import _checks, kernels
+from fastmlp._files import write_whole
+
+FORMAT = "fastmlp"
+FORMAT_VERSION = 1
+LAYERS = (0, 2)  # of Sequential(Linear, ReLU, Linear): the tensors' names make a file its state dict
+
+
+def _he(rng, inputs, outputs):
+    """Normal, standard deviation sqrt(2 / inputs) (He et al., ICCV 2015); biases 0."""
+    return rng.normal(0.0, np.sqrt(2 / inputs), (inputs, outputs)), 0.0
+
+
+def _glorot(rng, inputs, outputs):
+    """Uniform within sqrt(6 / (inputs + outputs)) (Glorot and Bengio, AISTATS 2010); biases 0."""
+    bound = np.sqrt(6 / (inputs + outputs))
+    return rng.uniform(-bound, bound, (inputs, outputs)), 0.0
+
+
+def _uniform(rng, inputs, outputs):
+    """Uniform in [0, 1), biases too, as on the sheet."""
+    return rng.random((inputs, outputs)), rng.random(outputs)
+
+
+INITIALIZERS = {"he": _he, "glorot": _glorot, "uniform": _uniform}
+
+
+class MLP:
+    """A network with one hidden layer of ReLU units and linear outputs.
+
+    Parameters
+    ----------
+    sizes : (int, int, int)
+        Features, hidden units, outputs.
+    dtype : {"float32", "float64"}
+        Of the parameters and of all arithmetic. It never changes: inputs of other dtypes are
+        converted to it.
+    init : {"he", "glorot", "uniform"}
+        Starting weights: normal with standard deviation sqrt(2 / inputs), uniform within
+        sqrt(6 / (inputs + outputs)), or uniform in [0, 1). Biases start at 0, with "uniform" in
+        [0, 1).
+    seed : int, sequence of int, or None
+        Of the starting weights; None takes fresh entropy.
+
+    Attributes
+    ----------
+    sizes : (int, int, int)
+    dtype : numpy.dtype
+    parameters : ((d+1) h + (h+1) m,) array
+        All weights, `W1` and then `W2`, row by row, in one flat buffer. Assignable in place.
+    feature_names, target_names : tuple of str, or None
+        Kept in the model file; nothing else is done with them.
+    trained : bool
+        Whether the weights come from a fit or a file: ``Trainer(standardize=True)`` then takes them
+        as those of the raw problem. Set it if you put trained weights in yourself.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is none of the above; the message names it.
+
+    Notes
+    -----
+    Any number of threads may predict with one network. A change of its parameters, by the user or
+    at the end of a fit, is not synchronised with them.
+
+    Examples
+    --------
+    >>> net = MLP((3, 4, 1), seed=0)
+    >>> net
+    MLP((3, 4, 1), dtype='float32')
+    >>> W1, W2 = net.weights
+    >>> W1.shape, W2.shape, net.parameters.shape
+    ((4, 4), (5, 1), (21,))
+    >>> net.predict([[29.0, 1.0, 1.0], [2.0, 3.0, 0.0]]).shape
+    (2,)
+    """
+
+    def __init__(self, sizes, dtype="float32", init="he", seed=0):
+        self.sizes = d, h, m = _checks.sizes(sizes)
+        self.dtype = _checks.dtype_of_network(dtype)
+        if init not in INITIALIZERS:
+            raise ValueError(f"init: must be one of {', '.join(INITIALIZERS)}, got {init!r}")
+        self.parameters = np.empty((d + 1) * h + (h + 1) * m, dtype=self.dtype)
+        self.feature_names = self.target_names = None
+        self.trained = False
+        rng = np.random.default_rng(seed)
+        for W in self.weights:
+            W[:-1], W[-1] = INITIALIZERS[init](rng, len(W) - 1, W.shape[1])
+
+    def __repr__(self):
+        return f"MLP({self.sizes}, dtype='{self.dtype}')"
+
+    @property
+    def weights(self):
+        """(W1, W2): views into `parameters`, (d+1, h) and (h+1, m); the last row is the bias."""
+        return matrices(self.parameters, self.sizes)
+
+    def predict(self, X, n_threads=None):
+        """Return the predictions for the rows of X.
+
+        Parameters
+        ----------
+        X : (n, d) array_like
+            Converted to the network's dtype where it has another. NaN in a row gives NaN.
+        n_threads : int, optional
+            At most so many threads; None means ``FASTMLP_NUM_THREADS``, or 1. The result has the
+            same bits for every number. (Today one thread does all the work.)
+
+        Returns
+        -------
+        (n,) array for one output, else (n, m)
+
+        Raises
+        ------
+        TypeError, ValueError
+            `X` is not an array of real numbers with d columns and at least one row.
+
+        Examples
+        --------
+        >>> net = MLP((1, 1, 1), dtype="float64")
+        >>> net.parameters[:] = 1
+        >>> net.predict([[2.0], [-5.0]])
+        array([4., 1.])
+        """
+        kernels.threads(n_threads)
+        X = _checks.matrix("X", X, self.dtype, columns=self.sizes[0])
+        E = kernels._forward(X, *self.weights)
+        return E[:, 0] if self.sizes[2] == 1 else E
+
+    def loss(self, X, y, sample_weight=None):
+        """Return the mean squared error, a float; parameters as in `loss_and_gradients`.
+
+        Examples
+        --------
+        >>> net = MLP((1, 1, 1), dtype="float64")
+        >>> net.parameters[:] = 1
+        >>> net.loss([[2.0], [-5.0]], [4.0, 3.0])
+        2.0
+        """
+        return kernels._loss(*self.data(X, y, sample_weight), *self.weights)
+
+    def loss_and_gradients(self, X, y, sample_weight=None):
+        """Return the mean squared error and its derivatives.
+
+        Parameters
+        ----------
+        X : (n, d) array_like
+        y : (n, m) array_like; for one output also (n,)
+        sample_weight : (n,) array_like, optional
+            Weights >= 0, finite, not all zero.
+
+        Returns
+        -------
+        loss : float
+            sum_k w_k sum_j (prediction - y)_kj**2 / (m sum_k w_k)
+        gradients : (dW1, dW2)
+            New arrays of the shapes of `weights`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            An argument is not an array of real numbers, or of the wrong shape.
+
+        Examples
+        --------
+        >>> net = MLP((1, 1, 1), dtype="float64")
+        >>> net.parameters[:] = 1
+        >>> loss, (dW1, dW2) = net.loss_and_gradients([[2.0]], [1.0])
+        >>> loss, dW1.ravel(), dW2.ravel()
+        (9.0, array([12.,  6.]), array([18.,  6.]))
+        """
+        loss, dW1, dW2 = kernels._loss_and_gradients(*self.data(X, y, sample_weight), *self.weights)
+        return loss, (dW1, dW2)
+
+    def data(self, X, y, sample_weight, names=("X", "y", "sample_weight")):
+        """Return (X, y, sample_weight), checked and in the network's dtype, y as (n, m).
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in `loss_and_gradients`; the message calls the arguments by these names.
+        """
+        features, _, outputs = self.sizes
+        return _checks.data(X, y, sample_weight, self.dtype, features, outputs, names)
+
+    def save(self, path):
+        """Write the network to a safetensors file, whole or not at all.
+
+        The tensors have the names and shapes of the state dict of PyTorch's
+        ``Sequential(Linear(d, h), ReLU(), Linear(h, m))``; sizes, dtype and format version are in
+        the metadata. An existing file is replaced in one step, after the new one is on disk.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Raises
+        ------
+        OSError
+            The file cannot be written; what was there before is still there.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "net.safetensors")
+        ...     MLP((3, 4, 1), seed=1).save(path)
+        ...     MLP.load(path)
+        MLP((3, 4, 1), dtype='float32')
+        """
+        from safetensors.numpy import save  # here: a process that only trains need not load it
+
+        tensors = {}
+        for layer, W in zip(LAYERS, self.weights, strict=True):
+            tensors[f"{layer}.weight"] = np.ascontiguousarray(W[:-1].T)
+            tensors[f"{layer}.bias"] = np.ascontiguousarray(W[-1])
+        metadata = {
+            "format": FORMAT,
+            "format_version": str(FORMAT_VERSION),
+            "sizes": json.dumps(self.sizes),
+            "dtype": str(self.dtype),
+            "feature_names": json.dumps(self.feature_names),
+            "target_names": json.dumps(self.target_names),
+        }
+        write_whole(path, save(tensors, metadata))
+
+    @classmethod
+    def load(cls, path):
+        """Read a network that `save` wrote.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Returns
+        -------
+        MLP
+
+        Raises
+        ------
+        OSError
+            The file cannot be read.
+        ValueError
+            It is not a fastmlp model, is damaged, of a newer format version, or its tensors do not
+            fit the sizes it states; the message says which.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        with open(path, "rb"):  # an absent file or a folder: the OSError that everyone knows
+            pass
+        try:
+            with safe_open(path, framework="numpy") as file:
+                sizes, dtype, names = _described(file)
+                net = cls(sizes, dtype)
+                for layer, W in zip(LAYERS, net.weights, strict=True):
+                    W[:-1] = file.get_tensor(f"{layer}.weight").T
+                    W[-1] = file.get_tensor(f"{layer}.bias")
+        except (SafetensorError, ValueError) as error:
+            raise ValueError(f"{os.fspath(path)}: not a model that can be loaded: {error}") from None
+        net.feature_names, net.target_names = names
+        net.trained = True
+        return net
+
+
+def matrices(parameters, sizes):
+    """Return (W1, W2) as views into a flat buffer."""
+    d, h, m = sizes
+    end = (d + 1) * h
+    return parameters[:end].reshape(d + 1, h), parameters[end:].reshape(h + 1, m)
+
+
+def _described(file):
+    """(sizes, dtype, (feature_names, target_names)) of an open model file, which they fit."""
+    metadata = file.metadata() or {}
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"its metadata do not say format {FORMAT!r}; found {sorted(metadata)}")
+    if metadata.get("format_version") != str(FORMAT_VERSION):
+        raise ValueError(
+            f"format version {metadata.get('format_version')}, and this fastmlp reads version "
+            f"{FORMAT_VERSION}; install the fastmlp that wrote it"
+        )
+    try:
+        sizes = _checks.sizes(json.loads(metadata["sizes"]))
+        dtype = _checks.dtype_of_network(metadata["dtype"])
+        names = tuple(_names(metadata[key]) for key in ("feature_names", "target_names"))
+    except (KeyError, TypeError, json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"damaged metadata ({error!r})") from None
+    d, h, m = sizes
+    wanted = {"0.weight": [h, d], "0.bias": [h], "2.weight": [m, h], "2.bias": [m]}
+    found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    shapes = {name: tensor.get_shape() for name, tensor in found.items()}
+    if shapes != wanted:
+        raise ValueError(f"tensors {shapes} do not fit its sizes {sizes}, which need {wanted}")
+    dtypes = {tensor.get_dtype() for tensor in found.values()}
+    if dtypes != {{"float32": "F32", "float64": "F64"}[str(dtype)]}:
+        raise ValueError(f"tensors of dtype {sorted(dtypes)}, and its metadata say {dtype}")
+    return sizes, dtype, names
+
+
+def _names(text):
+    names = json.loads(text)
+    if names is None:
+        return None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"names must be a list of strings, got {text}")
+    return tuple(names)

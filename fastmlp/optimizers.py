@@ -1,0 +1,155 @@
+"""SGD, Adam and AdamW: their hyper-parameters. The steps are in reference.py and, compiled, in kernels.
+
+The memory of an optimizer is an array `moments` (2, size), owned by the trainer.
+"""
+
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+
+from fastmlp import _checks
+
+
+def _check(optimizer):
+    """Raise where a hyper-parameter is out of its range; used by every optimizer."""
+    ranges = {
+        "learning_rate": (0, np.inf, {"open_low": True}),
+        "momentum": (0, 1, {"open_high": True}),
+        "beta1": (0, 1, {"open_high": True}),
+        "beta2": (0, 1, {"open_high": True}),
+        "eps": (0, np.inf, {"open_low": True}),
+        "weight_decay": (0, np.inf, {}),
+    }
+    for name, value in asdict(optimizer).items():
+        if name in ranges:
+            low, high, open_ends = ranges[name]
+            _checks.number(name, value, low, high, **open_ends)
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Stochastic gradient descent, with momentum and Nesterov's look-ahead.
+
+    Parameters
+    ----------
+    learning_rate : float > 0
+    momentum : float in [0, 1)
+    nesterov : bool
+        Needs a momentum.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A hyper-parameter is out of its range.
+
+    Notes
+    -----
+    `fastmlp.reference.sgd_step` has the formula, that of PyTorch's SGD.
+
+    Examples
+    --------
+    >>> SGD(momentum=0.9)
+    SGD(learning_rate=0.01, momentum=0.9, nesterov=False)
+    """
+
+    learning_rate: float = 0.01
+    momentum: float = 0.0
+    nesterov: bool = False
+
+    def __post_init__(self):
+        _check(self)
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov: needs a momentum > 0, e.g. SGD(momentum=0.9, nesterov=True)")
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam.
+
+    Parameters
+    ----------
+    learning_rate : float > 0
+    beta1, beta2 : float in [0, 1)
+    eps : float > 0
+
+    Raises
+    ------
+    TypeError, ValueError
+        A hyper-parameter is out of its range.
+
+    Notes
+    -----
+    `fastmlp.reference.adam_step` has the formula, that of PyTorch's Adam.
+
+    Examples
+    --------
+    >>> Adam()
+    Adam(learning_rate=0.001, beta1=0.9, beta2=0.999, eps=1e-08)
+    """
+
+    learning_rate: float = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+
+    def __post_init__(self):
+        _check(self)
+
+
+@dataclass(frozen=True)
+class AdamW:
+    """Adam with decoupled weight decay.
+
+    Parameters
+    ----------
+    learning_rate : float > 0
+    weight_decay : float >= 0
+        Each step multiplies every parameter, biases too, by 1 - learning_rate weight_decay.
+    beta1, beta2 : float in [0, 1)
+    eps : float > 0
+
+    Raises
+    ------
+    TypeError, ValueError
+        A hyper-parameter is out of its range.
+
+    Notes
+    -----
+    `fastmlp.reference.adam_step` has the formula, that of PyTorch's AdamW.
+
+    Examples
+    --------
+    >>> AdamW().weight_decay
+    0.01
+    """
+
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+
+    def __post_init__(self):
+        _check(self)
+
+
+OPTIMIZERS = {"sgd": SGD, "adam": Adam, "adamw": AdamW}
+
+
+def resolve(optimizer, learning_rate=None):
+    """Return the optimizer that a name or an instance stands for, with this learning rate if given."""
+    if isinstance(optimizer, str) and optimizer in OPTIMIZERS:
+        optimizer = OPTIMIZERS[optimizer]()
+    if not isinstance(optimizer, tuple(OPTIMIZERS.values())):
+        raise ValueError(
+            f"optimizer: must be one of {', '.join(map(repr, OPTIMIZERS))} or an instance of SGD, Adam "
+            f"or AdamW, got {optimizer!r}"
+        )
+    return optimizer if learning_rate is None else replace(optimizer, learning_rate=learning_rate)
+
+
+def compiled(optimizer, *, l2, steps):
+    """Return the fields of the struct Optimizer in kernels/optimizers.pxi."""
+    fields = {"momentum": 0.0, "nesterov": False, "beta1": 0.0, "beta2": 0.0, "eps": 0.0, "weight_decay": 0.0}
+    fields |= asdict(optimizer)
+    return fields | {"adam": not isinstance(optimizer, SGD), "l2": l2, "steps": steps}

@@ -1,0 +1,45 @@
+"""The kernel builds: one table, build -> compiler flags. Everything else is in pyproject.toml."""
+
+import platform
+import sys
+
+import numpy
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+X86_64 = platform.machine().lower() in ("x86_64", "amd64")
+GNU = sys.platform != "win32"  # GCC and clang; MSVC has no vector extension and gets the portable build
+
+BUILDS = {"baseline": []}  # SSE2 on x86-64, NEON on arm64
+if X86_64 and GNU:
+    BUILDS["avx2"] = ["-march=x86-64-v3"]
+    BUILDS["avx512"] = ["-march=x86-64-v4", "-mprefer-vector-width=512"]
+
+# fp-contract: one multiply-add instead of two roundings. The two -fno: lets sqrt and selects become
+# vector code; neither touches NaN, infinity or the order of sums. -g0: a wheel needs no debug data.
+COMMON = ["-O3", "-g0", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"] if GNU else ["/O2"]
+
+
+def extension(name, flags=(), macros=()):
+    return Extension(
+        f"fastmlp.kernels.{name}",
+        [f"fastmlp/kernels/{name}.pyx"],
+        include_dirs=[numpy.get_include()],
+        extra_compile_args=[*COMMON, *flags],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), *macros],
+        depends=["fastmlp/kernels/simd.h", "fastmlp/kernels/cpu.h"],
+    )
+
+
+setup(
+    ext_modules=cythonize(
+        [
+            extension("_cpu"),
+            *(
+                extension(f"_{build}_{real}", flags, [("FASTMLP_REAL", c_type)])
+                for build, flags in BUILDS.items()
+                for real, c_type in (("float32", "float"), ("float64", "double"))
+            ),
+        ],
+    )
+)
