@@ -50,6 +50,8 @@ def number(name, value, low, high, *, open_low=False, open_high=False):
 
 def _real(name, value):
     """Return value as an array of real numbers, in whatever layout it has."""
+    if type(value) is np.ndarray and value.dtype in DTYPES:
+        return value  # nothing below applies
     if value is None:
         raise TypeError(f"{name}: an array is needed, got None")
     if isinstance(value, np.ma.MaskedArray):
@@ -69,6 +71,8 @@ def _real(name, value):
 
 def _native(array, dtype):
     """Return array C-contiguous, aligned, in dtype: itself where it is so, else a copy."""
+    if array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned:
+        return array
     with np.errstate(over="ignore"):  # too large for float32 becomes infinity, which `finite` reports
         return np.require(array, dtype, ["C", "A"])
 

@@ -55,8 +55,8 @@ class Trainer:
     l2 : float >= 0
         Adds l2/2 times the sum of the squared weights (not biases) to the loss that is minimised.
     shuffle : bool
-        Draw a new order of the rows for each epoch: that of ``rng.permutation(n)`` with
-        ``rng = numpy.random.default_rng(seed)``. With one batch an epoch there is nothing to draw.
+        Draw a new order of the rows for each epoch: `fastmlp.reference.permutation`, with
+        ``numpy.random.default_rng(seed)``. With one batch an epoch there is nothing to draw.
     seed : int, sequence of int, numpy.random.Generator or None
         Of the shuffling. The same seed on the same machine gives the same bits.
     n_threads : int, optional

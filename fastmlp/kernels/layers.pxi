@@ -81,15 +81,14 @@ cdef inline Py_ssize_t cut(void **pointer, char *base, Py_ssize_t used, Py_ssize
 
 cdef void load_weights(Network *net, const real *W1, const real *W2) noexcept nogil:
     """W1 (d+1, h) and W2 (h+1, m) into panels. Padding stays as allocated: zero."""
-    cdef real *panel
-    cdef Py_ssize_t j, k, o
-    for j in range(net.h):
-        panel = <real *> (net.W1 + j // LANES * net.k) + j % LANES
+    cdef Py_ssize_t p, j, k, o, units
+    for p in range(net.panels):
+        units = min(LANES, net.h - p * LANES)
         for k in range(net.d + 1):
-            panel[k * LANES] = W1[k * net.h + j]
-        panel = <real *> (net.W2 + j // LANES * net.m) + j % LANES
-        for o in range(net.m):
-            panel[o * LANES] = W2[j * net.m + o]
+            memcpy(net.W1 + p * net.k + k, W1 + k * net.h + p * LANES, units * sizeof(real))
+        for j in range(units):
+            for o in range(net.m):
+                (<real *> (net.W2 + p * net.m + o))[j] = W2[(p * LANES + j) * net.m + o]
     memcpy(net.b2, W2 + net.h * net.m, net.m * sizeof(real))
 
 
@@ -101,15 +100,14 @@ cdef void clear_gradients(Network *net) noexcept nogil:
 
 cdef void store_gradients(const Network *net, real *dW1, real *dW2) noexcept nogil:
     """Panels into dW1 (d+1, h) and dW2 (h+1, m)."""
-    cdef const real *panel
-    cdef Py_ssize_t j, k, o
-    for j in range(net.h):
-        panel = <const real *> (net.dW1 + j // LANES * net.k) + j % LANES
+    cdef Py_ssize_t p, j, k, o, units
+    for p in range(net.panels):
+        units = min(LANES, net.h - p * LANES)
         for k in range(net.d + 1):
-            dW1[k * net.h + j] = panel[k * LANES]
-        panel = <const real *> (net.dW2 + j // LANES * net.m) + j % LANES
-        for o in range(net.m):
-            dW2[j * net.m + o] = panel[o * LANES]
+            memcpy(dW1 + k * net.h + p * LANES, net.dW1 + p * net.k + k, units * sizeof(real))
+        for j in range(units):
+            for o in range(net.m):
+                dW2[(p * LANES + j) * net.m + o] = (<const real *> (net.dW2 + p * net.m + o))[j]
     memcpy(dW2 + net.h * net.m, net.db2, net.m * sizeof(real))
 
 

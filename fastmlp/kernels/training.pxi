@@ -20,9 +20,9 @@ cdef void shuffle(int64_t *order, Py_ssize_t first, Py_ssize_t last,
                   bitgen_t *bits) noexcept nogil:
     """The swaps i = last-1 .. first of Fisher and Yates, i > 0.
 
-    From i = n-1 down to 1 it gives the order, and leaves the generator in the state, of
-    numpy.random.Generator.shuffle: each index is drawn by Lemire's method (multiply, and
-    reject the few products that would favour small indices; ACM TOMACS 29(1), 2019).
+    From i = n-1 down to 1 it is reference.permutation: each index is drawn by Lemire's method,
+    a product whose high half is the index; the few products that would favour an index are drawn
+    again.
     """
     cdef uint64_t product
     cdef uint32_t low, size

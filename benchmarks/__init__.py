@@ -1,0 +1,1 @@
+"""Benchmarks against the NumPy reference: ``python -m benchmarks.table`` writes those of the README."""

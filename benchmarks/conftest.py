@@ -1,0 +1,30 @@
+"""One thread on one processor, for both sides, before NumPy is loaded; the option --toy."""
+
+import os
+
+for library in ("OMP", "OPENBLAS", "MKL"):
+    os.environ[f"{library}_NUM_THREADS"] = "1"
+os.environ["FASTMLP_NUM_THREADS"] = "1"
+
+
+def pytest_addoption(parser):
+    parser.addoption("--toy", action="store_true", help="small sizes, one round: does it run at all?")
+
+
+def pytest_configure(config):
+    if hasattr(os, "sched_setaffinity") and not config.getoption("--toy"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+
+def pytest_generate_tests(metafunc):
+    from benchmarks import grid
+
+    toy = metafunc.config.getoption("--toy")
+    if {"sizes", "n", "dtype"} <= set(metafunc.fixturenames):
+        cases = [
+            (sizes, n, dtype)
+            for dtype in grid.DTYPES
+            for sizes in (grid.TOY_SIZES if toy else grid.SIZES)
+            for n in (grid.TOY_ROWS if toy else grid.ROWS)
+        ]
+        metafunc.parametrize(("sizes", "n", "dtype"), cases, ids=grid.name)

@@ -1,0 +1,318 @@
+"""The command line: train, predict, info."""
+
+import argparse
+import csv
+import io
+import os
+import statistics
+import sys
+import time
+from contextlib import nullcontext, suppress
+from dataclasses import asdict
+from functools import partial
+
+import numpy as np
+
+from fastmlp import kernels, optimizers, reference, scaling, tables
+from fastmlp._config import __version__, show_config
+from fastmlp._files import write_whole
+from fastmlp.datasets import TITANIC, load_titanic
+from fastmlp.network import INITIALIZERS, MLP
+from fastmlp.optimizers import OPTIMIZERS, SGD
+from fastmlp.trainer import Trainer
+
+REFERENCE_ROWS = 4096  # at most, when the NumPy reference is timed; its time is scaled from there
+
+
+def main(argv=None):
+    """Run the command line; return the exit status (0; 2 for an error, told in one line)."""
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _drop_stdout()
+        return 1
+    except KeyboardInterrupt:
+        print("fastmlp: interrupted; nothing was saved", file=sys.stderr)
+        return 130
+    except (OSError, ValueError, TypeError, ImportError, MemoryError) as error:
+        print(f"fastmlp: error: {error}", file=sys.stderr)
+        _drop_stdout()
+        return 2
+    return 0
+
+
+def _drop_stdout():
+    """Flush, and if nobody takes it (a closed pipe, a full disk) lose it: Python would fail at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="fastmlp", description="Small neural networks on the CPU: one hidden layer, ReLU, mean squared error."
+    )
+    parser.add_argument("--version", action="version", version=f"fastmlp {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    train = commands.add_parser(
+        "train",
+        help="train a network on a CSV file, or on the Titanic data",
+        description="Train a network to predict one column of a CSV file from the others; without a file, "
+        "the ticket prices of the Titanic.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    train.add_argument("data", nargs="?", help="a CSV file of numbers with a header line (default: the Titanic)")
+    train.add_argument("--target", metavar="COLUMN", help="the column to predict")
+    train.add_argument("--features", metavar="A,B,..", help="the columns to predict it from (default: all others)")
+    train.add_argument("--hidden", type=int, default=4, metavar="N", help="hidden units")
+    train.add_argument("--epochs", type=int, default=400, metavar="N", help="passes over the rows")
+    train.add_argument("--starts", type=int, default=5, metavar="N", help="random starts, of which the best stays")
+    train.add_argument("--optimizer", choices=sorted(OPTIMIZERS), default="adam", help="how the weights move")
+    train.add_argument("--learning-rate", type=float, default=0.01, metavar="X", help="how far they move")
+    train.add_argument("--batch-size", type=int, default=32, metavar="N", help="rows in a step")
+    train.add_argument("--l2", type=float, default=0.0, metavar="X", help="penalty on squared weights")
+    train.add_argument("--init", choices=sorted(INITIALIZERS), default="he", help="starting weights")
+    train.add_argument("--dtype", choices=["float32", "float64"], default="float32", help="of all arithmetic")
+    train.add_argument("--seed", type=int, default=0, metavar="N", help="of split, starts and shuffling")
+    train.add_argument("--test", type=float, default=0.2, metavar="X", help="part of the rows held out; 0: none")
+    train.add_argument("--save", default="model.safetensors", metavar="FILE", help="where the model goes")
+    train.add_argument("--plot", metavar="FILE", help="draw the loss curve (extra: plot)")
+    train.set_defaults(run=_train)
+
+    predict = commands.add_parser("predict", help="predict with a saved model, for the rows of a CSV file")
+    predict.add_argument("model", help="a model that `fastmlp train` saved")
+    predict.add_argument("data", help="a CSV file that has the model's columns")
+    predict.add_argument("--output", metavar="FILE", help="write here (default: stdout)")
+    predict.set_defaults(run=_predict)
+
+    info = commands.add_parser("info", help="show the version, what the CPU can run and the kernels in use")
+    info.set_defaults(run=lambda arguments: show_config())
+    return parser
+
+
+def _train(arguments):
+    title, X, y, names, target = _training_data(arguments)
+    if not 0 <= arguments.test < 1:
+        raise ValueError(f"--test: must be in [0, 1), got {arguments.test}")
+    if arguments.starts < 1:
+        raise ValueError(f"--starts: must be at least 1, got {arguments.starts}")
+    if arguments.data and os.path.realpath(arguments.data) == os.path.realpath(arguments.save):
+        raise ValueError(f"--save: {arguments.save} is the data file; choose another name")
+    draw = _pyplot() if arguments.plot else None
+
+    n, d = X.shape
+    order = np.random.default_rng(arguments.seed).permutation(n)
+    held_out = round(arguments.test * n)
+    test, train = order[:held_out], order[held_out:]
+    sizes = (d, arguments.hidden, 1)
+    print(f"data      {title}: {n} rows, {', '.join(names)} → {target}")
+    print(
+        f"network   {d} → {arguments.hidden} → 1, ReLU, mean squared error; "
+        f"{(d + 2) * arguments.hidden + 1} weights, {arguments.dtype}, {kernels.BUILD} kernels"
+    )
+    print(
+        f"training  {arguments.optimizer}, learning rate {arguments.learning_rate}, batches of "
+        f"{arguments.batch_size}, {arguments.epochs} epochs, best of {arguments.starts} starts, standardised"
+    )
+    fits = arguments.starts * (2 if held_out else 1)
+    with _progress(fits * arguments.epochs) as bar:
+        fit = partial(_best_of_starts, arguments, sizes, bar)
+        parts = {}
+        if held_out:
+            net, curve = fit(X[train], y[train], (X[test], y[test]))
+            parts[f"train ({len(train)} rows)"] = _errors(net, X[train], y[train], X[train], y[train])
+            parts[f"test ({len(test)} rows)"] = _errors(net, X[train], y[train], X[test], y[test])
+        net, history = fit(X, y)
+        parts[f"all ({n} rows)"] = _errors(net, X, y, X, y)
+    _print_errors(parts, "£" if arguments.data is None else target)
+    if held_out:
+        print("The saved model is trained on all rows; the test column is from one that never saw these.")
+
+    seconds = statistics.median(history.seconds)
+    optimizer = optimizers.resolve(arguments.optimizer, arguments.learning_rate)
+    numpy_seconds = _reference_epoch_seconds(arguments, optimizer, X, y, sizes)
+    print(
+        f"An epoch takes {_readable(seconds)}; the NumPy reference takes {_readable(numpy_seconds)}, "
+        f"{numpy_seconds / seconds:.0f} times as long."
+    )
+    net.feature_names, net.target_names = tuple(names), (target,)
+    net.save(arguments.save)
+    print(f"saved     {arguments.save}; to use it: fastmlp predict {arguments.save} data.csv")
+    if draw:
+        _plot_loss(draw, curve if held_out else history, arguments.plot)
+        print(f"drawn     {arguments.plot}")
+
+
+def _training_data(arguments):
+    """(title, X, y, feature names, target name) of the file, or of the Titanic."""
+    if arguments.data is None:
+        if arguments.target or arguments.features:
+            raise ValueError("--target and --features belong to a data file: fastmlp train data.csv --target COLUMN")
+        X, y = load_titanic()
+        with TITANIC.open(encoding="ascii") as file:
+            *names, target = file.readline().strip().split(",")
+        return "Titanic passengers of whom all four values are known", X, y, names, target
+    if not arguments.target:
+        raise ValueError(f"--target: name the column of {arguments.data} that is to be predicted")
+
+    def columns(header):
+        features = [name for name in header if name != arguments.target]
+        if arguments.features:
+            features = [name.strip() for name in arguments.features.split(",")]
+        if arguments.target in features:
+            raise tables.TableError(f"--features: {arguments.target!r} is the target")
+        _require_columns(arguments.data, header, [*features, arguments.target])
+        if not features:
+            raise tables.TableError(f"{arguments.data}, line 1: no column beside the target {arguments.target!r}")
+        return [*features, arguments.target]
+
+    names, table = tables.read_csv(arguments.data, columns)
+    return arguments.data, table[:, :-1], table[:, -1], names[:-1], arguments.target
+
+
+def _require_columns(path, header, names):
+    for name in names:
+        if name not in header:
+            raise tables.TableError(f"{path}, line 1: no column {name!r}; the file has {', '.join(header)}")
+
+
+def _best_of_starts(arguments, sizes, bar, X, y, validation_data=None):
+    """(network, history) of the start with the lowest error on X, y."""
+    best = None
+    for start in range(arguments.starts):
+        seed = [arguments.seed, start]
+        net = MLP(sizes, dtype=arguments.dtype, init=arguments.init, seed=seed)
+        trainer = Trainer(
+            net,
+            arguments.optimizer,
+            arguments.learning_rate,
+            arguments.batch_size,
+            arguments.l2,
+            seed=seed,
+            standardize=True,
+        )
+        history = trainer.fit(
+            X, y, arguments.epochs, validation_data=validation_data, callback=lambda *_: bar.update() and False
+        )
+        if history.stop_reason == "interrupted":
+            raise KeyboardInterrupt
+        loss = net.loss(X, y)
+        if best is None or loss < best[0]:
+            best = loss, net, history
+    return best[1:]
+
+
+def _errors(net, X, y, X_measured, y_measured):
+    """{predictor: mean squared error} for what is fitted to X, y."""
+    ones = np.ones((len(X), 1))
+    line, *_ = np.linalg.lstsq(np.hstack([X, ones]), y, rcond=None)
+    predictions = {
+        "constant": np.full(len(y_measured), y.mean()),
+        "least squares": X_measured @ line[:-1] + line[-1],
+        "network": net.predict(X_measured),
+    }
+    return {name: float(np.mean((values - y_measured) ** 2)) for name, values in predictions.items()}
+
+
+def _print_errors(parts, unit):
+    print()
+    print(f"{'':15}" + "".join(f"{part:>25}" for part in parts))
+    print(f"{'':15}" + "".join(f"{'MSE':>12}{'RMSE ' + unit[:7]:>13}" for _ in parts))
+    for predictor in next(iter(parts.values())):
+        cells = (f"{errors[predictor]:12.5g}{errors[predictor] ** 0.5:13.4g}" for errors in parts.values())
+        print(f"{predictor:15}" + "".join(cells))
+    print()
+
+
+def _reference_epoch_seconds(arguments, optimizer, X, y, sizes):
+    """How long an epoch of the same training takes in NumPy: the median of three."""
+    rows = min(len(X), REFERENCE_ROWS)
+    net = MLP(sizes, dtype=arguments.dtype, init=arguments.init)
+    scaled = scaling.standardised(X[:rows], y[:rows, None], scaling.measure(X, y[:, None]))
+    X_scaled, Y_scaled = (values.astype(net.dtype) for values in scaled)
+    step = reference.sgd_step if isinstance(optimizer, SGD) else reference.adam_step
+    step = partial(step, **asdict(optimizer))
+    moments = np.zeros((2, net.parameters.size), net.dtype)
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        order = np.random.permutation(rows)
+        batches = [order[i : i + arguments.batch_size] for i in range(0, rows, arguments.batch_size)]
+        reference.train_epoch(X_scaled, Y_scaled, *net.weights, moments, 0, step, batches, l2=arguments.l2)
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds) * len(X) / rows
+
+
+def _progress(total):
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        print("progress  not shown: pip install 'fastmlp[progress]'", file=sys.stderr)
+        return nullcontext(argparse.Namespace(update=lambda: None))
+    return tqdm(total=total, unit="epoch", leave=False, mininterval=0.2)
+
+
+def _readable(seconds):
+    for unit, size in (("s", 1), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= size:
+            break
+    return f"{seconds / size:.3g} {unit}"
+
+
+def _pyplot():
+    try:
+        import matplotlib
+    except ImportError:
+        raise ImportError("--plot needs matplotlib: pip install 'fastmlp[plot]'") from None
+    matplotlib.use("Agg")  # a file, no window
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def _plot_loss(pyplot, history, path):
+    """Draw the loss curve(s) of one fit into a file, whose ending says in which format."""
+    figure, axes = pyplot.subplots(figsize=(6, 3.6), layout="constrained")
+    axes.plot(history.loss, label="training rows")
+    if history.validation_loss:
+        axes.plot(history.validation_loss, label="held-out rows")
+    axes.set(xlabel="epoch", ylabel="mean squared error", yscale="log")
+    axes.legend(frameon=False)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=os.path.splitext(path)[1][1:] or "png", dpi=150)
+    pyplot.close(figure)
+    write_whole(path, drawn.getvalue())
+
+
+def _predict(arguments):
+    net = MLP.load(arguments.model)
+    features = net.sizes[0]
+
+    def columns(header):
+        if net.feature_names is not None:
+            _require_columns(arguments.data, header, net.feature_names)
+            return list(net.feature_names)
+        if len(header) != features:
+            raise tables.TableError(
+                f"{arguments.data}, line 1: {len(header)} columns, and the model takes {features} (it does "
+                "not know their names)"
+            )
+        return header
+
+    _, X = tables.read_csv(arguments.data, columns)
+    targets = net.target_names or [f"prediction {i + 1}" for i in range(net.sizes[2])]
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(targets)
+    np.savetxt(text, net.predict(X), delimiter=",", fmt="%.9g" if net.dtype == np.float32 else "%.17g")
+    if arguments.output is None:
+        sys.stdout.write(text.getvalue())
+        return
+    for read in (arguments.model, arguments.data):
+        if os.path.realpath(read) == os.path.realpath(arguments.output):
+            raise ValueError(f"--output: {arguments.output} is an input; choose another name")
+    write_whole(arguments.output, text.getvalue().encode())
