@@ -12,6 +12,7 @@ import numpy as np
 
 from benchmarks import grid
 from fastmlp import show_config
+from fastmlp.cli import readable
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- benchmarks: begin -->\n", "<!-- benchmarks: end -->\n"
@@ -44,9 +45,10 @@ def tables(report):
     config = show_config(mode="dicts")
     cpu = report["machine_info"].get("cpu", {}).get("brand_raw", platform.processor())
     lines = [
-        f"Measured on {date.today()}, {cpu}, one thread on one processor for both, {config['kernels'].split()[0]} "
-        f"kernels, NumPy {np.__version__}; medians of interleaved rounds; in brackets how many times as long "
-        "the NumPy reference takes. Absolute times vary between machines; the ratios less so.",
+        f"Measured on {date.today()}, {cpu}, one thread on one processor for both, "
+        f"{config['kernels'].split()[0]} kernels, NumPy {np.__version__}; medians of interleaved "
+        "rounds; in brackets how many times as long the NumPy reference takes. Absolute times vary between "
+        "machines; the ratios less so.",
         "",
     ]
     for function, title in TITLES.items():
@@ -73,8 +75,7 @@ def tables(report):
 def _cell(case):
     seconds = case["stats"]["median"] / case["extra_info"]["calls"]
     ratio = case["extra_info"]["reference_seconds"] / seconds
-    unit, size = next((u, s) for u, s in (("s", 1), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9)) if seconds >= s)
-    return f"{seconds / size:.3g} {unit} ({ratio:.3g}×)"
+    return f"{readable(seconds)} ({ratio:.3g}×)"
 
 
 if __name__ == "__main__":

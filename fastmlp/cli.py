@@ -54,7 +54,8 @@ def _drop_stdout():
 
 def _parser():
     parser = argparse.ArgumentParser(
-        prog="fastmlp", description="Small neural networks on the CPU: one hidden layer, ReLU, mean squared error."
+        prog="fastmlp",
+        description="Small neural networks on the CPU: one hidden layer, ReLU, mean squared error.",
     )
     parser.add_argument("--version", action="version", version=f"fastmlp {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -66,12 +67,18 @@ def _parser():
         "the ticket prices of the Titanic.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    train.add_argument("data", nargs="?", help="a CSV file of numbers with a header line (default: the Titanic)")
+    train.add_argument(
+        "data", nargs="?", help="a CSV file of numbers with a header line (default: the Titanic)"
+    )
     train.add_argument("--target", metavar="COLUMN", help="the column to predict")
-    train.add_argument("--features", metavar="A,B,..", help="the columns to predict it from (default: all others)")
+    train.add_argument(
+        "--features", metavar="A,B,..", help="the columns to predict it from (default: all others)"
+    )
     train.add_argument("--hidden", type=int, default=4, metavar="N", help="hidden units")
     train.add_argument("--epochs", type=int, default=400, metavar="N", help="passes over the rows")
-    train.add_argument("--starts", type=int, default=5, metavar="N", help="random starts, of which the best stays")
+    train.add_argument(
+        "--starts", type=int, default=5, metavar="N", help="random starts, of which the best stays"
+    )
     train.add_argument("--optimizer", choices=sorted(OPTIMIZERS), default="adam", help="how the weights move")
     train.add_argument("--learning-rate", type=float, default=0.01, metavar="X", help="how far they move")
     train.add_argument("--batch-size", type=int, default=32, metavar="N", help="rows in a step")
@@ -79,7 +86,9 @@ def _parser():
     train.add_argument("--init", choices=sorted(INITIALIZERS), default="he", help="starting weights")
     train.add_argument("--dtype", choices=["float32", "float64"], default="float32", help="of all arithmetic")
     train.add_argument("--seed", type=int, default=0, metavar="N", help="of split, starts and shuffling")
-    train.add_argument("--test", type=float, default=0.2, metavar="X", help="part of the rows held out; 0: none")
+    train.add_argument(
+        "--test", type=float, default=0.2, metavar="X", help="part of the rows held out; 0: none"
+    )
     train.add_argument("--save", default="model.safetensors", metavar="FILE", help="where the model goes")
     train.add_argument("--plot", metavar="FILE", help="draw the loss curve (extra: plot)")
     train.set_defaults(run=_train)
@@ -137,7 +146,7 @@ def _train(arguments):
     optimizer = optimizers.resolve(arguments.optimizer, arguments.learning_rate)
     numpy_seconds = _reference_epoch_seconds(arguments, optimizer, X, y, sizes)
     print(
-        f"An epoch takes {_readable(seconds)}; the NumPy reference takes {_readable(numpy_seconds)}, "
+        f"An epoch takes {readable(seconds)}; the NumPy reference takes {readable(numpy_seconds)}, "
         f"{numpy_seconds / seconds:.0f} times as long."
     )
     net.feature_names, net.target_names = tuple(names), (target,)
@@ -152,7 +161,9 @@ def _training_data(arguments):
     """(title, X, y, feature names, target name) of the file, or of the Titanic."""
     if arguments.data is None:
         if arguments.target or arguments.features:
-            raise ValueError("--target and --features belong to a data file: fastmlp train data.csv --target COLUMN")
+            raise ValueError(
+                "--target and --features belong to a data file: fastmlp train data.csv --target COLUMN"
+            )
         X, y = load_titanic()
         with TITANIC.open(encoding="ascii") as file:
             *names, target = file.readline().strip().split(",")
@@ -168,7 +179,9 @@ def _training_data(arguments):
             raise tables.TableError(f"--features: {arguments.target!r} is the target")
         _require_columns(arguments.data, header, [*features, arguments.target])
         if not features:
-            raise tables.TableError(f"{arguments.data}, line 1: no column beside the target {arguments.target!r}")
+            raise tables.TableError(
+                f"{arguments.data}, line 1: no column beside the target {arguments.target!r}"
+            )
         return [*features, arguments.target]
 
     names, table = tables.read_csv(arguments.data, columns)
@@ -197,7 +210,11 @@ def _best_of_starts(arguments, sizes, bar, X, y, validation_data=None):
             standardize=True,
         )
         history = trainer.fit(
-            X, y, arguments.epochs, validation_data=validation_data, callback=lambda *_: bar.update() and False
+            X,
+            y,
+            arguments.epochs,
+            validation_data=validation_data,
+            callback=lambda *_: bar.update() and False,
         )
         if history.stop_reason == "interrupted":
             raise KeyboardInterrupt
@@ -238,10 +255,10 @@ def _reference_epoch_seconds(arguments, optimizer, X, y, sizes):
     step = reference.sgd_step if isinstance(optimizer, SGD) else reference.adam_step
     step = partial(step, **asdict(optimizer))
     moments = np.zeros((2, net.parameters.size), net.dtype)
-    seconds = []
+    seconds, rng = [], np.random.default_rng()
     for _ in range(3):
         started = time.perf_counter()
-        order = np.random.permutation(rows)
+        order = rng.permutation(rows)
         batches = [order[i : i + arguments.batch_size] for i in range(0, rows, arguments.batch_size)]
         reference.train_epoch(X_scaled, Y_scaled, *net.weights, moments, 0, step, batches, l2=arguments.l2)
         seconds.append(time.perf_counter() - started)
@@ -257,11 +274,11 @@ def _progress(total):
     return tqdm(total=total, unit="epoch", leave=False, mininterval=0.2)
 
 
-def _readable(seconds):
-    for unit, size in (("s", 1), ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= size:
-            break
-    return f"{seconds / size:.3g} {unit}"
+def readable(seconds):
+    """Return a time with three digits and its unit, e.g. "42.5 µs"."""
+    units = {"s": 1, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}
+    unit = next((unit for unit, size in units.items() if seconds >= size), "ns")
+    return f"{seconds / units[unit]:.3g} {unit}"
 
 
 def _pyplot():

@@ -12,7 +12,7 @@ class TableError(ValueError):
 
 
 def read_csv(path, columns=None):
-    """Read numbers from a CSV file with a header line.
+    r"""Read numbers from a CSV file with a header line.
 
     Parameters
     ----------
@@ -79,9 +79,7 @@ def _table(path, rows, columns):
             try:
                 numbers.append(_number(row[place]))
             except ValueError as error:
-                raise TableError(
-                    f"{path}, line {rows.line_num}, column {header[place]!r}: {error}"
-                ) from None
+                raise TableError(f"{path}, line {rows.line_num}, column {header[place]!r}: {error}") from None
     if not numbers:
         raise TableError(f"{path}, line {rows.line_num + 1}: no rows below the header")
     return names, np.frombuffer(numbers, dtype=np.float64).reshape(-1, len(names))

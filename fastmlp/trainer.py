@@ -226,9 +226,10 @@ class Trainer:
             named.append((Xv, yv, None, ("validation_data[0]", "validation_data[1]", "")))
         sets = [None, None]
         for i, (*arrays, names) in enumerate(named):
-            sets[i] = self.network.data(*arrays, names)
-            for array, name in zip(sets[i][:2], names, strict=False):
+            checked = self.network.data(*arrays, names)
+            for array, name in zip(checked[:2], names, strict=False):
                 _checks.finite(name, array)
+            sets[i] = tuple(_apart_from(self.network.parameters, array) for array in checked)
         if self.shuffle and len(sets[0][0]) >= 2**32:
             raise ValueError("shuffle: takes fewer than 2**32 rows; train in parts, or with shuffle=False")
         return sets
@@ -301,6 +302,11 @@ class Trainer:
                 if callback(loop.epoch - 1, history) and reason is None:
                     reason = "callback"
         return reason
+
+
+def _apart_from(parameters, array):
+    """The array, or a copy where it lies in the parameters, which change while it is read."""
+    return array.copy() if array is not None and np.may_share_memory(array, parameters) else array
 
 
 def _record(history, loop, losses, seconds):

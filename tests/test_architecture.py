@@ -1,0 +1,91 @@
+"""Who may import whom (the house's plan), read from the source."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import fastmlp
+
+PACKAGE = Path(fastmlp.__file__).parent
+
+# module: the modules of the package it may import
+ALLOWED = {
+    "reference": set(),
+    "_checks": set(),
+    "_files": set(),
+    "scaling": set(),
+    "datasets": set(),
+    "tables": set(),
+    "kernels": {"_checks", "kernels"},
+    "optimizers": {"_checks"},
+    "network": {"_checks", "_files", "kernels"},
+    "trainer": {"_checks", "kernels", "network", "optimizers", "scaling"},
+    "_config": {"kernels"},
+    # on top of everything; the command line times the reference beside the kernels
+    "cli": {
+        "_config",
+        "_files",
+        "datasets",
+        "kernels",
+        "network",
+        "optimizers",
+        "reference",
+        "scaling",
+        "tables",
+        "trainer",
+    },
+    "__main__": {"cli"},
+    "__init__": {"_config", "datasets", "kernels", "network", "optimizers", "reference", "trainer"},
+}
+
+
+def module_name(path):
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return parts[0]
+
+
+def imports(path):
+    """(top-level packages, modules of fastmlp) that a file imports, anywhere in it."""
+    outside, inside = set(), set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            names = [
+                f"{node.module}.{alias.name}" if node.module == "fastmlp" else node.module
+                for alias in node.names
+            ]
+        for name in names:
+            first, *rest = name.split(".")
+            if first == "fastmlp":
+                inside.add(rest[0])
+            else:
+                outside.add(first)
+    return outside, inside
+
+
+def test_every_module_is_listed():
+    assert {module_name(path) for path in PACKAGE.rglob("*.py")} == set(ALLOWED)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE))
+)
+def test_imports_within_the_package(path):
+    _, inside = imports(path)
+    assert inside <= ALLOWED[module_name(path)]
+
+
+@pytest.mark.parametrize(
+    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE))
+)
+def test_package_needs_neither_tests_nor_benchmarks(path):
+    outside, _ = imports(path)
+    assert not outside & {"tests", "benchmarks", "pytest"}
+
+
+def test_reference_knows_only_numpy():
+    assert imports(PACKAGE / "reference.py")[0] == {"numpy"}

@@ -1,0 +1,241 @@
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import fastmlp
+from fastmlp.cli import main
+from fastmlp.datasets import TITANIC
+
+QUICK = ["--epochs", "3", "--starts", "2"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def fails(capsys, *arguments):
+    """The one line that a failing command says."""
+    assert main([str(argument) for argument in arguments]) == 2
+    printed = capsys.readouterr()
+    lines = [line for line in printed.err.splitlines() if line.startswith("fastmlp: error: ")]
+    assert len(lines) == 1
+    assert "Traceback" not in printed.err
+    return lines[0]
+
+
+def complete_titanic(folder):
+    path = folder / "complete.csv"
+    X, y = fastmlp.load_titanic()
+    np.savetxt(
+        path,
+        np.column_stack([X, y]),
+        fmt="%.17g",
+        delimiter=",",
+        header="age,class,survived,fare",
+        comments="",
+    )
+    return path
+
+
+def test_main_job(capsys):
+    assert main(["train"]) == 0
+    printed = capsys.readouterr().out
+    assert "1045 rows, age, class, survived → fare" in printed
+    assert "3 → 4 → 1" in printed
+    assert f"{fastmlp.kernels.BUILD} kernels" in printed
+    rows = re.findall(r"^(constant|least squares|network)(( +[\d.]+){6})$", printed, re.MULTILINE)
+    table = {name: [float(cell) for cell in cells.split()] for name, cells, _ in rows}
+    assert table["constant"][4] == 3103.1
+    assert table["least squares"][4] == 2089.4
+    assert table["network"][4] <= 1930
+    for mse, rmse in zip(table["network"][::2], table["network"][1::2], strict=True):
+        assert np.isclose(mse**0.5, rmse, rtol=1e-3)
+    assert re.search(
+        r"An epoch takes [\d.]+ .s; the NumPy reference takes [\d.]+ .?s, \d+ times as long", printed
+    )
+
+    net = fastmlp.MLP.load("model.safetensors")
+    assert net.feature_names == ("age", "class", "survived")
+    assert net.target_names == ("fare",)
+    X, y = fastmlp.load_titanic()
+    assert np.isclose(net.loss(X, y), table["network"][4], rtol=1e-3)
+
+
+def test_held_out_rows_are_not_trained_on(capsys):
+    """The columns of the table, recalculated from the saved split: they differ from the whole."""
+    assert main(["train", *QUICK]) == 0
+    header, *_ = (line for line in capsys.readouterr().out.splitlines() if "train (" in line)
+    assert re.findall(r"(\w+) \((\d+) rows\)", header) == [("train", "836"), ("test", "209"), ("all", "1045")]
+
+
+def test_same_seed_same_model(folder):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert main(["train", *QUICK, "--seed", str(seed), "--save", name]) == 0
+    a, b, c = (fastmlp.MLP.load(folder / name).parameters for name in "abc")
+    np.testing.assert_array_equal(a, b)
+    assert (a != c).any()
+
+
+def test_plot(folder):
+    assert main(["train", *QUICK, "--plot", "loss.png"]) == 0
+    assert (folder / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert main(["train", *QUICK, "--test", "0", "--plot", "loss.svg"]) == 0
+    assert b"<svg" in (folder / "loss.svg").read_bytes()
+
+
+def test_missing_extras(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert "pip install 'fastmlp[plot]'" in fails(capsys, "train", "--plot", "loss.png")
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    assert main(["train", *QUICK]) == 0
+    assert "pip install 'fastmlp[progress]'" in capsys.readouterr().err
+
+
+def test_any_csv(folder, capsys):
+    path = complete_titanic(folder)
+    settings = [
+        "--hidden",
+        "3",
+        "--optimizer",
+        "sgd",
+        "--dtype",
+        "float64",
+        "--l2",
+        "0.001",
+        "--init",
+        "glorot",
+    ]
+    assert main(["train", str(path), "--target", "fare", *QUICK, *settings]) == 0
+    assert "1045 rows, age, class, survived → fare" in capsys.readouterr().out
+    assert fastmlp.MLP.load("model.safetensors").dtype == np.float64
+    assert main(["train", str(path), "--target", "age", "--features", "fare, class", *QUICK]) == 0
+    assert "1045 rows, fare, class → age" in capsys.readouterr().out
+    assert fastmlp.MLP.load("model.safetensors").sizes == (2, 4, 1)
+
+
+def test_predict_to_stdout_and_file(folder, capsys):
+    path = complete_titanic(folder)
+    assert main(["train", *QUICK]) == 0
+    capsys.readouterr()
+    assert main(["predict", "model.safetensors", str(path)]) == 0
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header == "fare"
+    X, _ = fastmlp.load_titanic()
+    expected = fastmlp.MLP.load("model.safetensors").predict(X)
+    np.testing.assert_array_equal(np.array(lines, dtype="float32"), expected)
+    assert main(["predict", "model.safetensors", str(path), "--output", "out.csv"]) == 0
+    assert (folder / "out.csv").read_text().splitlines() == [header, *lines]
+
+
+def test_predict_takes_columns_by_name(folder, capsys):
+    assert main(["train", *QUICK]) == 0
+    (folder / "some.csv").write_text("name,survived,age,class\nAllen,1,29,1\n")
+    capsys.readouterr()
+    assert main(["predict", "model.safetensors", "some.csv"]) == 0
+    predicted = float(capsys.readouterr().out.splitlines()[1])
+    assert predicted == fastmlp.MLP.load("model.safetensors").predict([[29, 1, 1]])[0]
+
+
+def test_predict_without_names_takes_columns_in_order(folder, capsys):
+    net = fastmlp.MLP((2, 3, 2), "float64", seed=1)
+    net.save("net.safetensors")
+    (folder / "some.csv").write_text("p,q\n1,2\n3,4\n")
+    assert main(["predict", "net.safetensors", "some.csv"]) == 0
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header == "prediction 1,prediction 2"
+    found = [[float(cell) for cell in line.split(",")] for line in lines]
+    np.testing.assert_array_equal(found, net.predict([[1, 2], [3, 4]]))
+    (folder / "three.csv").write_text("p,q,r\n1,2,3\n")
+    assert "3 columns, and the model takes 2" in fails(capsys, "predict", "net.safetensors", "three.csv")
+
+
+def test_errors_are_one_line_and_status_2(folder, capsys):
+    titanic = str(TITANIC)
+    assert "line 17, column 'age': the cell is empty" in fails(capsys, "train", titanic, "--target", "fare")
+    assert "--target" in fails(capsys, "train", titanic)
+    assert "no column 'price'; the file has age, class" in fails(
+        capsys, "train", titanic, "--target", "price"
+    )
+    assert "'fare' is the target" in fails(capsys, "train", titanic, "--target", "fare", "--features", "fare")
+    assert "--target and --features" in fails(capsys, "train", "--target", "fare")
+    assert "No such file" in fails(capsys, "train", "absent.csv", "--target", "fare")
+    assert "No such file" in fails(capsys, "predict", "absent.safetensors", titanic)
+    assert "--test" in fails(capsys, "train", "--test", "1")
+    assert "--starts" in fails(capsys, "train", "--starts", "0")
+    assert "epochs" in fails(capsys, "train", "--epochs", "0")
+    (folder / "junk").write_bytes(b"junk")
+    assert "not a model" in fails(capsys, "predict", "junk", titanic)
+    (folder / "one.csv").write_text("fare\n1\n")
+    assert "no column beside the target" in fails(capsys, "train", "one.csv", "--target", "fare")
+    assert not (folder / "model.safetensors").exists()
+
+
+def test_outputs_do_not_replace_inputs(folder, capsys):
+    path = complete_titanic(folder)
+    content = path.read_bytes()
+    assert "is the data file" in fails(capsys, "train", path, "--target", "fare", "--save", path)
+    assert main(["train", *QUICK]) == 0
+    model = (folder / "model.safetensors").read_bytes()
+    assert "is an input" in fails(capsys, "predict", "model.safetensors", path, "--output", path)
+    assert "is an input" in fails(
+        capsys, "predict", "model.safetensors", path, "--output", "model.safetensors"
+    )
+    assert path.read_bytes() == content
+    assert (folder / "model.safetensors").read_bytes() == model
+
+
+def run(*arguments, **settings):
+    return subprocess.Popen(
+        [sys.executable, "-m", "fastmlp", *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONIOENCODING": "utf-8"},
+        **settings,
+    )
+
+
+def test_full_disk_and_closed_pipe():
+    with open("/dev/full", "w") as full:
+        command = run("info", stdout=full)
+        _, error = command.communicate(timeout=60)
+    assert command.returncode == 2
+    assert error.startswith("fastmlp: error: ")
+    assert len(error.splitlines()) == 1
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = run("info", stdout=writing)
+    _, error = command.communicate(timeout=60)
+    os.close(writing)
+    assert command.returncode == 1
+    assert not error
+
+
+def test_interrupt_saves_nothing(folder):
+    command = run("train", "--epochs", "100000000", stdout=subprocess.PIPE)
+    command.stdout.readline()
+    time.sleep(0.5)
+    command.send_signal(signal.SIGINT)
+    _, error = command.communicate(timeout=60)
+    assert command.returncode == 130
+    assert "interrupted; nothing was saved" in error
+    assert "Traceback" not in error
+    assert not list(folder.iterdir())
+
+
+def test_info(capsys):
+    assert main(["info"]) == 0
+    assert fastmlp.kernels.BUILD in capsys.readouterr().out
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert fastmlp.__version__ in capsys.readouterr().out

@@ -1,0 +1,187 @@
+import inspect
+import itertools
+import os
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from fastmlp import kernels, reference
+
+ROWS = [1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 100, 1309]
+UNITS = [1, 2, 3, 4, 5, 8, 13, 16, 17, 32, 33, 64, 100]
+DTYPES = ["float32", "float64"]
+
+
+def pairwise(**factors):
+    """Cases in which every pair of values of every two factors occurs; the same draw every time."""
+    names = list(factors)
+    draw = random.Random(0)
+    missing = {
+        ((a, x), (b, y)) for a, b in itertools.combinations(names, 2) for x in factors[a] for y in factors[b]
+    }
+    cases = []
+    while missing:
+        pair = dict(min(missing, key=repr))
+        candidates = [{a: pair.get(a, draw.choice(factors[a])) for a in names} for _ in range(30)]
+        pairs = [set(itertools.combinations(case.items(), 2)) for case in candidates]
+        best = max(range(30), key=lambda i: len(missing & pairs[i]))
+        missing -= pairs[best]
+        cases.append(candidates[best])
+    return cases
+
+
+CASES = pairwise(n=ROWS, d=UNITS, h=UNITS, m=[1, 2, 3, 10], weighted=[False, True], dtype=DTYPES)
+
+
+def draw_case(n, d, h, m, weighted, dtype):
+    """Small multiples of 1/4: every B is exact in float32, so no rounding moves one across the kink."""
+    rng = np.random.default_rng([n, d, h, m])
+
+    def quarters(*shape):
+        return (rng.integers(-8, 9, shape) / 4).astype(dtype)
+
+    w = rng.integers(0, 4, n).astype(dtype) if weighted else None
+    if weighted:
+        w[rng.integers(n)] = 2
+    return quarters(n, d), quarters(n, m), quarters(d + 1, h), quarters(h + 1, m), w
+
+
+def exact(*arrays):
+    return [None if a is None else a.astype(np.float64) for a in arrays]
+
+
+def assert_within(found, expected, bound):
+    assert np.all(np.abs(found - expected) <= bound), np.max(
+        np.abs(found - expected) / np.maximum(bound, 1e-300)
+    )
+
+
+def test_every_pair_of_the_grid_is_drawn():
+    assert len(CASES) < 400
+    assert {(c["d"], c["h"]) for c in CASES} == set(itertools.product(UNITS, UNITS))
+    assert {(c["n"], c["m"]) for c in CASES} == set(itertools.product(ROWS, [1, 2, 3, 10]))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: "-".join(map(str, c.values())))
+def test_against_reference(build, case):
+    arguments = draw_case(**case)
+    before = [None if a is None else a.copy() for a in arguments]
+    X, Y, W1, W2, w = arguments
+    bounds = reference.error_bounds(X, Y, W1, W2, w, eps=np.finfo(case["dtype"]).eps)
+    X64, Y64, V1, V2, w64 = exact(*arguments)
+
+    E = kernels.forward(X, W1, W2)
+    assert E.dtype == case["dtype"]
+    assert_within(E, reference.forward(X64, V1, V2), bounds["E"])
+
+    loss, dW1, dW2 = kernels.loss_and_gradients(X, Y, W1, W2, w)
+    L, dV1, dV2 = reference.loss_and_gradients(X64, Y64, V1, V2, w64)
+    assert dW1.dtype == dW2.dtype == case["dtype"]
+    assert isinstance(loss, float)
+    assert_within(loss, L, bounds["L"])
+    assert_within(dW1, dV1, bounds["dW1"])
+    assert_within(dW2, dV2, bounds["dW2"])
+    for array, copy in zip(arguments, before, strict=True):
+        np.testing.assert_array_equal(array, copy)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_outputs_are_overwritten(build, dtype):
+    X, Y, W1, W2, _ = draw_case(70, 5, 19, 3, False, dtype)
+    module = kernels._modules[np.dtype(dtype)]
+    E = np.full((70, 3), np.nan, dtype)
+    dW1, dW2 = np.full_like(W1, np.nan), np.full_like(W2, np.nan)
+    module.forward(X, W1, W2, E)
+    loss = module.loss_and_gradients(X, Y, None, W1, W2, dW1, dW2)
+    for found, expected in zip(
+        (E, loss, dW1, dW2),
+        (kernels.forward(X, W1, W2), *kernels.loss_and_gradients(X, Y, W1, W2)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(found, expected)
+        assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("h", [1, 5, 16, 33])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_nan_and_infinity_as_in_the_reference(build, dtype, h, bad):
+    X, Y, W1, W2, _ = draw_case(70, 5, h, 2, False, dtype)
+    X[66, 3] = bad
+    with np.errstate(invalid="ignore"):
+        expected = reference.forward(*exact(X, W1, W2))
+    found = kernels.forward(X, W1, W2)
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
+    np.testing.assert_array_equal(np.isinf(found), np.isinf(expected))
+    if np.isnan(bad):
+        assert np.isnan(found[66]).all()
+        loss, dW1, dW2 = kernels.loss_and_gradients(X, Y, W1, W2)
+        assert np.isnan(loss)
+        assert np.isnan(dW1).all()
+        assert np.isnan(dW2).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_normal_numbers(build, rng, dtype):
+    n, d, h, m = 1000, 20, 50, 2
+    X, Y = rng.normal(size=(n, d)).astype(dtype), rng.normal(size=(n, m)).astype(dtype)
+    W1, W2 = rng.normal(size=(d + 1, h)).astype(dtype), rng.normal(size=(h + 1, m)).astype(dtype)
+    bounds = reference.error_bounds(X, Y, W1, W2, eps=np.finfo(dtype).eps)
+    assert_within(kernels.forward(X, W1, W2), reference.forward(*exact(X, W1, W2)), bounds["E"])
+
+
+def test_signatures_are_those_of_the_reference():
+    for name in ("forward", "loss_and_gradients"):
+        assert inspect.signature(getattr(kernels, name)) == inspect.signature(getattr(reference, name)), name
+
+
+def test_dtype_follows_the_weights():
+    X, _Y, W1, W2, _ = draw_case(5, 3, 4, 1, False, "float32")
+    assert kernels.forward(X.astype("float64"), W1, W2).dtype == np.float32
+    assert kernels.forward(X, W1.astype("float64"), W2).dtype == np.float64
+    assert kernels.forward(X.astype(int), W1.astype(int), W2.astype(int)).dtype == np.float64
+
+
+def run_python(code, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.mark.parametrize("wanted", kernels.USABLE)
+def test_environment_chooses_the_build(wanted):
+    done = run_python("import fastmlp; print(fastmlp.kernels.BUILD)", FASTMLP_ISA=wanted)
+    assert done.stdout.strip() == wanted, done.stderr
+
+
+def test_fastest_usable_build_is_the_default(monkeypatch):
+    assert kernels._choose(None)[0] == kernels.USABLE[-1]
+    monkeypatch.setattr(kernels, "USABLE", ("baseline",))  # as on an older CPU
+    assert kernels._choose(None)[0] == "baseline"
+
+
+def test_a_build_that_is_not_compiled_in_is_passed_over(monkeypatch):
+    monkeypatch.setattr(kernels, "USABLE", ("baseline", "avx9"))
+    assert kernels._choose(None)[0] == "baseline"
+
+
+def test_unusable_build_is_an_error():
+    done = run_python("import fastmlp", FASTMLP_ISA="avx9")
+    assert done.returncode
+    assert "FASTMLP_ISA='avx9'" in done.stderr
+    assert "baseline" in done.stderr
+
+
+@pytest.mark.parametrize("text", ["0", "many", "-1", "1.5", ""])
+def test_bad_thread_count_in_the_environment_is_an_error(text):
+    done = run_python("import fastmlp", FASTMLP_NUM_THREADS=text)
+    assert done.returncode
+    assert "FASTMLP_NUM_THREADS" in done.stderr
+
+
+def test_source_folder_without_kernels_says_what_to_do():
+    done = run_python("import sys; sys.modules['fastmlp.kernels._cpu'] = None; import fastmlp")
+    assert "pip install -e ." in done.stderr

@@ -1,0 +1,198 @@
+import copy
+import json
+import pickle
+import stat
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import fastmlp
+from fastmlp import MLP, reference
+
+
+def test_parameters_are_one_buffer_with_views():
+    net = MLP((3, 4, 2))
+    W1, W2 = net.weights
+    assert net.parameters.flags.c_contiguous
+    assert net.parameters.dtype == np.float32
+    W1[:] = 1
+    W2[:] = 2
+    np.testing.assert_array_equal(net.parameters, [1] * 16 + [2] * 10)
+
+
+def test_initial_weights():
+    he = MLP((100, 1000, 1), init="he")
+    W1, W2 = he.weights
+    assert abs(W1[:-1].std() - np.sqrt(2 / 100)) < 0.002
+    assert abs(W2[:-1].std() - np.sqrt(2 / 1000)) < 0.002
+    assert not W1[-1].any()
+    assert not W2[-1].any()
+    W1, _ = MLP((100, 1000, 1), init="glorot").weights
+    assert np.isclose(np.abs(W1).max(), np.sqrt(6 / 1100), rtol=1e-2)
+    uniform = MLP((100, 1000, 1), init="uniform").parameters
+    assert 0 <= uniform.min() < 0.001
+    assert 0.999 < uniform.max() < 1
+    assert MLP((100, 1000, 1), init="uniform").weights[0][-1].any()
+
+
+def test_seed():
+    a, b, c = (MLP((3, 4, 1), seed=seed).parameters for seed in (1, 1, 2))
+    np.testing.assert_array_equal(a, b)
+    assert (a != c).any()
+
+
+@pytest.mark.parametrize("m", [1, 3])
+def test_predict_and_loss_are_the_reference(rng, m):
+    net = MLP((3, 5, m), dtype="float64", seed=2)
+    X, y = rng.normal(size=(20, 3)), rng.normal(size=(20, m))
+    w = rng.uniform(size=20)
+    E = reference.forward(X, *net.weights)
+    found = net.predict(X)
+    assert found.shape == ((20,) if m == 1 else (20, m))
+    np.testing.assert_allclose(found.reshape(20, m), E, rtol=1e-12)
+    loss, dW1, dW2 = reference.loss_and_gradients(X, y, *net.weights, w)
+    assert np.isclose(net.loss(X, y, w), loss, rtol=1e-12)
+    found_loss, gradients = net.loss_and_gradients(X, y, sample_weight=w)
+    assert found_loss == net.loss(X, y, w)
+    for a, b in zip(gradients, (dW1, dW2), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-14)
+
+
+def test_one_output_takes_flat_targets(rng):
+    net = MLP((3, 5, 1))
+    X, y = rng.normal(size=(20, 3)), rng.normal(size=20)
+    assert net.loss(X, y) == net.loss(X, y[:, None])
+
+
+def test_copies_and_pickles_are_whole():
+    net = MLP((3, 4, 1), seed=3)
+    for other in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        np.testing.assert_array_equal(other.parameters, net.parameters)
+        other.weights[0][:] = 0
+        assert not other.parameters[:16].any()
+        assert net.parameters[:16].any()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_save_and_load(tmp_path, dtype):
+    net = MLP((3, 4, 2), dtype=dtype, seed=3)
+    net.feature_names, net.target_names = ("a", "b", "ç"), ("y", "z")
+    net.save(tmp_path / "net.safetensors")
+    loaded = MLP.load(tmp_path / "net.safetensors")
+    assert (loaded.sizes, loaded.dtype) == (net.sizes, net.dtype)
+    assert (loaded.feature_names, loaded.target_names) == (net.feature_names, net.target_names)
+    np.testing.assert_array_equal(loaded.parameters, net.parameters)
+    assert [path.name for path in tmp_path.iterdir()] == ["net.safetensors"]
+
+
+def test_file_is_a_state_dict(tmp_path):
+    net = MLP((3, 4, 2), seed=3)
+    net.save(tmp_path / "net.safetensors")
+    tensors = load_file(tmp_path / "net.safetensors")
+    assert {name: t.shape for name, t in tensors.items()} == {
+        "0.weight": (4, 3),
+        "0.bias": (4,),
+        "2.weight": (2, 4),
+        "2.bias": (2,),
+    }
+    np.testing.assert_array_equal(tensors["0.weight"].T, net.weights[0][:-1])
+    np.testing.assert_array_equal(tensors["2.bias"], net.weights[1][-1])
+
+
+def test_saving_again_replaces_and_keeps_the_mode(tmp_path):
+    path = tmp_path / "net.safetensors"
+    MLP((3, 4, 1), seed=1).save(path)
+    path.chmod(0o640)
+    MLP((3, 4, 1), seed=2).save(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    np.testing.assert_array_equal(MLP.load(path).parameters, MLP((3, 4, 1), seed=2).parameters)
+
+
+def test_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "net.safetensors"
+    MLP((3, 4, 1), seed=1).save(path)
+    old = path.read_bytes()
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        MLP((3, 4, 1), seed=2).save(path)
+    assert path.read_bytes() == old
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def test_saving_into_an_absent_folder_names_the_target(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"absent/net\.safetensors"):
+        MLP((3, 4, 1)).save(tmp_path / "absent" / "net.safetensors")
+
+
+def saved_with(tmp_path, tensors=None, **metadata):
+    """A model file whose metadata or tensors are changed."""
+    path = tmp_path / "forged.safetensors"
+    MLP((3, 4, 1)).save(path)
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        found = file.metadata()
+    save_file(load_file(path) | (tensors or {}), path, found | metadata)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": "other"}, "format 'fastmlp'"),
+        ({"format_version": "2"}, "version 2.*reads version 1"),
+        ({"sizes": "[3, 5, 1]"}, r"tensors .*\[4, 3\].*sizes \(3, 5, 1\).*\[5, 3\]"),
+        ({"sizes": "[3, 4000000000, 1]"}, "do not fit"),
+        ({"sizes": "nonsense"}, "metadata"),
+        ({"sizes": "[" * 100_000}, "metadata"),
+        ({"dtype": "float64"}, "F32.*float64"),
+        ({"dtype": "int8"}, "dtype"),
+        ({"feature_names": "7"}, "names"),
+        ({"tensors": {"0.bias": np.zeros(5, np.float32)}}, "do not fit"),
+        ({"tensors": {"4.bias": np.zeros(5, np.float32)}}, "do not fit"),
+        ({"tensors": {"0.bias": np.zeros(4, np.float64)}}, "F64"),
+    ],
+)
+def test_forged_files_are_refused(tmp_path, change, message):
+    path = saved_with(tmp_path, **change)
+    with pytest.raises(ValueError, match=message) as error:
+        MLP.load(path)
+    assert str(path) in str(error.value)
+
+
+def test_damaged_and_absent_files(tmp_path):
+    path = tmp_path / "net.safetensors"
+    MLP((3, 4, 1)).save(path)
+    whole = path.read_bytes()
+    for end in (0, 7, 8, 100, len(whole) - 1):
+        path.write_bytes(whole[:end])
+        with pytest.raises(ValueError, match=r"net\.safetensors"):
+            MLP.load(path)
+    with pytest.raises(FileNotFoundError):
+        MLP.load(tmp_path / "absent")
+    with pytest.raises(IsADirectoryError):
+        MLP.load(tmp_path)
+
+
+def test_metadata_are_as_documented(tmp_path):
+    path = saved_with(tmp_path)
+    header = path.read_bytes()
+    size = int.from_bytes(header[:8], "little")
+    metadata = json.loads(header[8 : 8 + size])["__metadata__"]
+    assert metadata["sizes"] == "[3, 4, 1]"
+    assert metadata["dtype"] == "float32"
+    assert metadata["format_version"] == "1"
+
+
+def test_show_config(capsys):
+    fastmlp.show_config()
+    printed = capsys.readouterr().out
+    for value in (fastmlp.__version__, fastmlp.kernels.BUILD, "threads"):
+        assert value in printed
+    with pytest.raises(ValueError, match="mode"):
+        fastmlp.show_config("xml")
