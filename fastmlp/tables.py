@@ -41,7 +41,7 @@ def read_csv(path, columns=None):
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = os.path.join(folder, "t.csv")
     ...     with open(path, "w") as file:
-    ...         _ = file.write("age,fare\\n29,211.5\\n")
+    ...         _ = file.write("age,fare\n29,211.5\n")
     ...     read_csv(path)
     (['age', 'fare'], array([[ 29. , 211.5]]))
     """
