@@ -111,7 +111,7 @@ def test_shuffled_epochs_are_the_reference(build, rng):
     assert history.best_epoch == int(np.argmin(losses))
 
 
-@pytest.mark.parametrize("n", [2, 3, 100, 5000])
+@pytest.mark.parametrize("n", [2, 3, 100, 300_000])  # of so many, a dozen draws are rejected
 def test_every_row_is_drawn_in_the_order_of_the_reference(n):
     """A rate so small that nothing moves, and targets that tell the rows: which batch saw which row."""
     X, y = np.zeros((n, 1)), 2.0 ** -np.arange(n) if n <= 3 else np.arange(n, dtype=float)

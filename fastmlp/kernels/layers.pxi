@@ -7,8 +7,8 @@
 #     W2 and the gradients are stored panel by panel, so that the innermost access is one aligned
 #     vector. The last panel is padded; its unused lanes are held at zero.
 # (c) Tiles of TILE rows (forward) or TILE features (backward) share one loaded vector and keep
-#     TILE independent sums in registers. Rows and features are padded to whole tiles with zeros,
-#     which add nothing, so that no kernel has a remainder loop.
+#     TILE independent sums in registers. Rows and features are padded to whole tiles, features
+#     with zeros, which add nothing, so that no kernel has a remainder loop.
 # (d) A sum over rows is taken block by block, then over blocks: its rounding error grows with
 #     BLOCK + n/BLOCK, not with n.
 
@@ -124,8 +124,7 @@ cdef void load_rows(Network *net, const Rows *data, const int64_t *order,
         memcpy(A, data.X + row(order, first + i) * net.d, net.d * sizeof(real))
         A[net.d] = 1
         A += net.k
-    # whole tiles: rows of zeros; columns past d stay zero from the allocation
-    memset(A, 0, (up_to_multiple(rows, TILE) - rows) * net.k * sizeof(real))
+    # columns past d stay zero from the allocation; what stands in rows past `rows` is not used
 
 
 cdef void forward_rows(Network *net, Py_ssize_t rows) noexcept nogil:
@@ -176,7 +175,6 @@ cdef void residual_rows(Network *net, const Rows *data, const int64_t *order, Py
             squares[o] += w * f * f
             F[o] = <real> (scale * w * f)
         F += net.m
-    memset(F, 0, (up_to_multiple(rows, TILE) - rows) * net.m * sizeof(real))
 
 
 cdef void backward_rows(Network *net, Py_ssize_t rows) noexcept nogil:
