@@ -26,6 +26,7 @@ REFERENCE_ROWS = 4096  # at most, when the NumPy reference is timed; its time is
 
 def main(argv=None):
     """Run the command line; return the exit status (0; 2 for an error, told in one line)."""
+    sys.stdout.reconfigure(errors="replace")  # a terminal without "→" gets "?"
     arguments = _parser().parse_args(argv)
     try:
         arguments.run(arguments)

@@ -193,13 +193,8 @@ def test_outputs_do_not_replace_inputs(folder, capsys):
 
 
 def run(*arguments, **settings):
-    return subprocess.Popen(
-        [sys.executable, "-m", "fastmlp", *arguments],
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONIOENCODING": "utf-8"},
-        **settings,
-    )
+    command = [sys.executable, "-m", "fastmlp", *arguments]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **settings)
 
 
 def test_full_disk_and_closed_pipe():
@@ -216,6 +211,13 @@ def test_full_disk_and_closed_pipe():
     os.close(writing)
     assert command.returncode == 1
     assert not error
+
+
+def test_terminal_without_arrows():
+    command = run("train", *QUICK, stdout=subprocess.PIPE, env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    printed, _ = command.communicate(timeout=60)
+    assert command.returncode == 0
+    assert "3 ? 4 ? 1" in printed
 
 
 def test_interrupt_saves_nothing(folder):
