@@ -117,7 +117,7 @@ def _train(arguments):
 
     n, d = X.shape
     order = np.random.default_rng(arguments.seed).permutation(n)
-    held_out = round(arguments.test * n)
+    held_out = min(round(arguments.test * n), n - 1)  # a row to train on
     test, train = order[:held_out], order[held_out:]
     sizes = (d, arguments.hidden, 1)
     print(f"data      {title}: {n} rows, {', '.join(names)} → {target}")

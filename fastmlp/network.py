@@ -145,7 +145,7 @@ class MLP:
         >>> net.loss([[2.0], [-5.0]], [4.0, 3.0])
         2.0
         """
-        return kernels._loss(*self.data(X, y, sample_weight), *self.weights)
+        return kernels._loss(*self._data(X, y, sample_weight), *self.weights)
 
     def loss_and_gradients(self, X, y, sample_weight=None):
         """Return the mean squared error and its derivatives.
@@ -177,19 +177,12 @@ class MLP:
         >>> loss, dW1.ravel(), dW2.ravel()
         (9.0, array([12.,  6.]), array([18.,  6.]))
         """
-        loss, dW1, dW2 = kernels._loss_and_gradients(*self.data(X, y, sample_weight), *self.weights)
+        loss, dW1, dW2 = kernels._loss_and_gradients(*self._data(X, y, sample_weight), *self.weights)
         return loss, (dW1, dW2)
 
-    def data(self, X, y, sample_weight, names=("X", "y", "sample_weight")):
-        """Return (X, y, sample_weight), checked and in the network's dtype, y as (n, m).
-
-        Raises
-        ------
-        TypeError, ValueError
-            As in `loss_and_gradients`; the message calls the arguments by these names.
-        """
+    def _data(self, X, y, sample_weight):
         features, _, outputs = self.sizes
-        return _checks.data(X, y, sample_weight, self.dtype, features, outputs, names)
+        return _checks.data(X, y, sample_weight, self.dtype, features, outputs)
 
     def save(self, path):
         """Write the network to a safetensors file, whole or not at all.

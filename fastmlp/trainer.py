@@ -216,23 +216,25 @@ class Trainer:
         return history
 
     def _data(self, X, y, sample_weight, validation_data):
-        """The checked (X, Y, w) of the training and validation data (None without)."""
-        named = [(X, y, sample_weight, ("X", "y", "sample_weight"))]
-        if validation_data is not None:
-            try:
-                Xv, yv = validation_data
-            except (TypeError, ValueError):
-                raise ValueError("validation_data: must be a pair (Xv, yv)") from None
-            named.append((Xv, yv, None, ("validation_data[0]", "validation_data[1]", "")))
-        sets = [None, None]
-        for i, (*arrays, names) in enumerate(named):
-            checked = self.network.data(*arrays, names)
-            for array, name in zip(checked[:2], names, strict=False):
-                _checks.finite(name, array)
-            sets[i] = tuple(_apart_from(self.network.parameters, array) for array in checked)
-        if self.shuffle and len(sets[0][0]) >= 2**32:
+        """The checked (X, Y, w) of the training data, and of the validation data (None without)."""
+        training = self._checked((X, y, sample_weight), ("X", "y", "sample_weight"))
+        if self.shuffle and len(training[0]) >= 2**32:
             raise ValueError("shuffle: takes fewer than 2**32 rows; train in parts, or with shuffle=False")
-        return sets
+        if validation_data is None:
+            return training, None
+        try:
+            Xv, yv = validation_data
+        except (TypeError, ValueError):
+            raise ValueError("validation_data: must be a pair (Xv, yv)") from None
+        return training, self._checked((Xv, yv, None), ("validation_data[0]", "validation_data[1]", ""))
+
+    def _checked(self, arrays, names):
+        net = self.network
+        features, _, outputs = net.sizes
+        checked = _checks.data(*arrays, net.dtype, features, outputs, names)
+        for array, name in zip(checked[:2], names, strict=False):
+            _checks.finite(name, array)
+        return tuple(_apart_from(net.parameters, array) for array in checked)
 
     def _standardised(self, data):
         if data is None:

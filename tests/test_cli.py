@@ -121,6 +121,18 @@ def test_any_csv(folder, capsys):
     assert fastmlp.MLP.load("model.safetensors").sizes == (2, 4, 1)
 
 
+@pytest.mark.parametrize("rows", [1, 2])
+def test_tables_of_a_row_or_two(folder, rows):
+    (folder / "few.csv").write_text("a,b\n" + "1,2\n" * rows)
+    assert main(["train", "few.csv", "--target", "b", "--test", "0.9", *QUICK]) == 0
+
+
+def test_divergence_is_told(folder, capsys):
+    with pytest.warns(RuntimeWarning, match="diverged"):
+        assert main(["train", *QUICK, "--learning-rate", "1e30"]) == 0
+    assert np.isfinite(fastmlp.MLP.load("model.safetensors").parameters).all()
+
+
 def test_predict_to_stdout_and_file(folder, capsys):
     path = complete_titanic(folder)
     assert main(["train", *QUICK]) == 0

@@ -347,9 +347,9 @@ def test_inputs_are_used_without_a_copy_and_not_written_to():
     X, y = X.astype("float32"), y.astype("float32")
     for array in (X, y):
         array.flags.writeable = False
-    checked = MLP((3, 4, 1)).data(X, y, None)
-    assert checked[0] is X
-    assert np.shares_memory(checked[1], y)
+    (X_used, y_used, _), _ = Trainer(MLP((3, 4, 1)))._data(X, y, None, None)
+    assert X_used is X
+    assert np.shares_memory(y_used, y)
     Trainer(MLP((3, 4, 1)), standardize=True).fit(X, y, epochs=2)
 
 
