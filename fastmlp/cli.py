@@ -7,6 +7,7 @@ import os
 import statistics
 import sys
 import time
+import warnings
 from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from functools import partial
@@ -197,7 +198,7 @@ def _require_columns(path, header, names):
 
 def _best_of_starts(arguments, sizes, bar, X, y, validation_data=None):
     """(network, history) of the start with the lowest error on X, y."""
-    best = None
+    fits = []
     for start in range(arguments.starts):
         seed = [arguments.seed, start]
         net = MLP(sizes, dtype=arguments.dtype, init=arguments.init, seed=seed)
@@ -210,19 +211,22 @@ def _best_of_starts(arguments, sizes, bar, X, y, validation_data=None):
             seed=seed,
             standardize=True,
         )
-        history = trainer.fit(
-            X,
-            y,
-            arguments.epochs,
-            validation_data=validation_data,
-            callback=lambda *_: bar.update() and False,
-        )
+        with warnings.catch_warnings(category=RuntimeWarning, action="ignore"):  # of divergence: below
+            history = trainer.fit(
+                X,
+                y,
+                arguments.epochs,
+                validation_data=validation_data,
+                callback=lambda *_: bar.update() and False,
+            )
         if history.stop_reason == "interrupted":
             raise KeyboardInterrupt
-        loss = net.loss(X, y)
-        if best is None or loss < best[0]:
-            best = loss, net, history
-    return best[1:]
+        if history.stop_reason != "diverged":
+            fits.append((net.loss(X, y), net, history))
+    if not fits:
+        raise ValueError(f"--learning-rate: training diverged at {arguments.learning_rate}; try a lower one")
+    _, net, history = min(fits, key=lambda fit: fit[0])
+    return net, history
 
 
 def _errors(net, X, y, X_measured, y_measured):
