@@ -114,6 +114,10 @@ def _train(arguments):
         raise ValueError(f"--starts: must be at least 1, got {arguments.starts}")
     if arguments.data and os.path.realpath(arguments.data) == os.path.realpath(arguments.save):
         raise ValueError(f"--save: {arguments.save} is the data file; choose another name")
+    for option, path in (("--save", arguments.save), ("--plot", arguments.plot)):
+        folder = os.path.dirname(os.path.realpath(path)) if path else "."
+        if not os.path.isdir(folder):  # now, not after the training
+            raise ValueError(f"{option}: there is no folder {folder}")
     draw = _pyplot() if arguments.plot else None
 
     n, d = X.shape

@@ -178,6 +178,8 @@ def test_errors_are_one_line_and_status_2(folder, capsys):
     assert "--target and --features" in fails(capsys, "train", "--target", "fare")
     assert "No such file" in fails(capsys, "train", "absent.csv", "--target", "fare")
     assert "No such file" in fails(capsys, "predict", "absent.safetensors", titanic)
+    assert "--save: there is no folder" in fails(capsys, "train", "--save", "absent/net.safetensors")
+    assert "--plot: there is no folder" in fails(capsys, "train", "--plot", "absent/loss.png")
     assert "--test" in fails(capsys, "train", "--test", "1")
     assert "--starts" in fails(capsys, "train", "--starts", "0")
     assert "epochs" in fails(capsys, "train", "--epochs", "0")

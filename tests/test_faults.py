@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fastmlp
-from fastmlp import MLP, Trainer, kernels, reference
+from fastmlp import MLP, Trainer, _checks, kernels, reference
 
 N, D, H, M = 6, 3, 4, 2
 
@@ -131,6 +131,14 @@ def test_04_any_layout_gives_the_same(arrays, layout, call):
     function, _ = every_way(arrays)[call]
     changed, _ = every_way({name: LAYOUTS[layout](a) for name, a in arrays.items()})[call]
     assert_same(changed(), function())
+
+
+def test_04_what_reaches_the_kernels_is_aligned_and_contiguous(arrays):
+    for layout in LAYOUTS.values():
+        X = _checks.matrix("X", layout(arrays["X"]), np.dtype("float64"))
+        assert X.flags.aligned
+        assert X.flags.c_contiguous
+        assert X.dtype == np.float64
 
 
 def test_04_broadcast_rows_have_zero_strides():

@@ -176,10 +176,14 @@ def test_standardize_is_training_on_standardised_data(tmp_path, rng, m, weighted
     np.testing.assert_array_equal(MLP.load(tmp_path / "net.safetensors").predict(X), raw.predict(X))
 
 
-def test_standardize_goes_on_from_a_trained_network():
+@pytest.mark.parametrize("loaded", [False, True])
+def test_standardize_goes_on_from_a_trained_network(tmp_path, loaded):
     X, y = fastmlp.load_titanic()
     net = MLP((3, 4, 1), "float64", seed=1)
     Trainer(net, learning_rate=0.01, seed=1, standardize=True).fit(X, y, epochs=100)
+    if loaded:
+        net.save(tmp_path / "net.safetensors")
+        net = MLP.load(tmp_path / "net.safetensors")
     before = net.loss(X, y)
     trained = net.parameters.copy()
     Trainer(net, SGD(learning_rate=1e-12), standardize=True).fit(X, y, epochs=1)
