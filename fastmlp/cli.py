@@ -286,7 +286,9 @@ def _progress(total):
 def readable(seconds):
     """Return a time with three digits and its unit, e.g. "42.5 µs"."""
     units = {"s": 1, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}
-    unit = next((unit for unit, size in units.items() if seconds >= size), "ns")
+    unit = next(
+        (unit for unit, size in units.items() if seconds >= 0.9995 * size), "ns"
+    )  # 1 ms, not 1e+03 µs
     return f"{seconds / units[unit]:.3g} {unit}"
 
 

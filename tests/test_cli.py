@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fastmlp
-from fastmlp.cli import main
+from fastmlp.cli import main, readable
 from fastmlp.datasets import TITANIC
 
 QUICK = ["--epochs", "3", "--starts", "2"]
@@ -242,6 +242,21 @@ def test_interrupt_saves_nothing(folder):
     assert "interrupted; nothing was saved" in error
     assert "Traceback" not in error
     assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (2.5, "2.5 s"),
+        (0.99999, "1 s"),
+        (9.996e-4, "1 ms"),
+        (4.25e-5, "42.5 µs"),
+        (3e-8, "30 ns"),
+        (0, "0 ns"),
+    ],
+)
+def test_readable_times(seconds, text):
+    assert readable(seconds) == text
 
 
 def test_info(capsys):
