@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import fastmlp
+from fastmlp import cli
 from fastmlp.cli import main, readable
 from fastmlp.datasets import TITANIC
 
@@ -242,6 +243,16 @@ def test_interrupt_saves_nothing(folder):
     assert "interrupted; nothing was saved" in error
     assert "Traceback" not in error
     assert not list(folder.iterdir())
+
+
+def test_time_of_the_reference_is_scaled_to_all_rows(monkeypatch):
+    """With a clock that ticks once a look, three rows take a second, so a thousand take 333."""
+    ticks = iter(range(100))
+    monkeypatch.setattr(cli.time, "perf_counter", lambda: next(ticks))
+    monkeypatch.setattr(cli, "REFERENCE_ROWS", 3)
+    arguments = cli._parser().parse_args(["train"])
+    X = np.random.default_rng(0).normal(size=(999, 3))
+    assert cli._reference_epoch_seconds(arguments, fastmlp.Adam(), X, X[:, 0], (3, 4, 1)) == 333
 
 
 @pytest.mark.parametrize(
