@@ -64,6 +64,7 @@ def _assert_equal_training(X, Y, W1, W2, sizes):
     order = fastmlp.reference.permutation(n, np.random.default_rng(0)) if n > BATCH else np.arange(n)
     state.epoch(X, Y, order)
     found = np.concatenate([W.ravel() for W in state.weights])
-    # the movement of all weights: Adam's first steps amplify the rounding of a tiny gradient
+    # of the movement of all weights, as Adam's first steps amplify the rounding of a tiny gradient;
+    # measured: at most 17 eps over the whole grid
     error = np.linalg.norm(net.parameters - found) / np.linalg.norm(found - before)
-    assert error <= 1e5 * np.finfo(X.dtype).eps, error
+    assert error <= 1e3 * np.finfo(X.dtype).eps, error

@@ -24,14 +24,14 @@ def dtype_of_network(dtype):
     return found
 
 
-def integer(name, value, *, at_least=1):
-    """Return value as an int that is at least `at_least`."""
+def integer(name, value):
+    """Return value as an int that is at least 1."""
     try:
         number = operator.index(value)
     except TypeError:
         raise TypeError(f"{name}: must be an integer, got {type(value).__name__}") from None
-    if number < at_least:
-        raise ValueError(f"{name}: must be at least {at_least}, got {number}")
+    if number < 1:
+        raise ValueError(f"{name}: must be at least 1, got {number}")
     return number
 
 
@@ -145,21 +145,21 @@ def finite(name, array):
         )
 
 
-def weights(W1, W2, names=("W1", "W2")):
+def weights(W1, W2):
     """Return (W1, W2) as C-contiguous arrays of one dtype whose shapes chain: (d+1, h), (h+1, m).
 
     Both float32: float32; anything else is computed in float64.
     """
-    pair = [_real(name, W) for name, W in zip(names, (W1, W2), strict=True)]
-    both_single = all(W.dtype == np.float32 for W in pair)
+    W1, W2 = _real("W1", W1), _real("W2", W2)
+    both_single = W1.dtype == W2.dtype == np.float32
     dtype = DTYPES[0] if both_single else DTYPES[1]
-    W1, W2 = (matrix(name, W, dtype) for name, W in zip(names, pair, strict=True))
+    W1, W2 = matrix("W1", W1, dtype), matrix("W2", W2, dtype)
     if len(W1) < 2:
-        raise ValueError(f"{names[0]}: must have d+1 rows for d >= 1 features, got shape {W1.shape}")
+        raise ValueError(f"W1: must have d+1 rows for d >= 1 features, got shape {W1.shape}")
     if len(W2) != W1.shape[1] + 1:
         raise ValueError(
-            f"{names[1]}: must have h+1 = {W1.shape[1] + 1} rows, one for each column of {names[0]} "
-            f"{W1.shape} and one of biases, got shape {W2.shape}"
+            f"W2: must have h+1 = {W1.shape[1] + 1} rows, one for each column of W1 {W1.shape} and one "
+            f"of biases, got shape {W2.shape}"
         )
     return W1, W2
 

@@ -1,7 +1,5 @@
 """What must never happen: each fault injected for real. A named error, or the right result."""
 
-import ctypes
-
 import numpy as np
 import pytest
 
@@ -289,10 +287,9 @@ def test_13_importing_leaves_the_floating_point_mode():
     assert tiny != 0
     assert tiny * np.float32(0.5) != 0
     assert kernels.forward([[1e-310]], [[1.0], [0.0]], [[1.0], [0.0]]) == 1e-310
-    assert ctypes.c_double(5e-324).value * 1 != 0
 
 
-def test_22_nothing_writes_to_the_inputs(arrays):
+def test_nothing_writes_to_the_inputs(arrays):
     copies = {name: a.copy() for name, a in arrays.items()}
     for call in CALLS:
         every_way(arrays)[call][0]()
