@@ -20,11 +20,15 @@ cdef extern from "simd.h" nogil:
     ctypedef float real    # float or double
     ctypedef float vec     # LANES reals; Cython sees a number, C adds and multiplies vectors
     enum: LANES
+    enum: TILE
     vec broadcast(real x)
+    vec load(const real *p)
+    void store(real *p, vec v)
     vec relu(vec b)
     vec where_active(vec c, vec dc)
     vec first_lanes(vec v, Py_ssize_t n)
-    real lane_sum(vec v)
+    vec lane_sums(vec *v)
+    void add_lanes(double *sums, vec v)
     real square_root(real x)
 
 
@@ -33,6 +37,9 @@ cdef inline real *elements(cnp.ndarray array) noexcept:
     return NULL if array is None else <real *> cnp.PyArray_DATA(array)
 
 
-include "layers.pxi"
+include "product.pxi"
+include "network.pxi"
+include "wide.pxi"
+include "narrow.pxi"
 include "optimizers.pxi"
 include "training.pxi"

@@ -49,11 +49,11 @@ cdef void adam_step(const Optimizer *o, real *p, const real *g, real *first, rea
         p[i] = keep * p[i] - rate * first[i] / (square_root(second[i]) * root + eps)
 
 
-cdef void optimizer_step(Optimizer *o, real *p, const real *g, real *moments,
+cdef void optimizer_step(Optimizer *o, real *p, const real *g, real *first, real *second,
                          Py_ssize_t size) noexcept nogil:
-    """Move p against g; `moments` (2, size) is the optimizer's memory."""
+    """Move p against g; `first` and `second` (size,) are the optimizer's memory."""
     o.steps += 1
     if o.adam:
-        adam_step(o, p, g, moments, moments + size, size)
+        adam_step(o, p, g, first, second, size)
     else:
-        sgd_step(o, p, g, moments, size)
+        sgd_step(o, p, g, first, size)

@@ -53,14 +53,13 @@ cdef class Fit:
     cdef tuple alive                    # the arrays behind the pointers
     cdef bitgen_t *bits                 # NULL: rows in their order
     cdef int64_t *order                 # (n,)
-    cdef real *parameters               # (size,)
-    cdef real *gradient                 # (size,)
-    cdef real *moments                  # (2, size)
-    cdef real *start                    # (size,) at the start of the epoch
-    cdef real *best                     # (size,)
+    cdef real *plain[4]                 # the trainer's parameters, two moments, best parameters
+    cdef real *native[4]                # the same, as the kernels read them
+    cdef real *parameters               # native[0]
+    cdef real *best                     # native[3]
+    cdef real *start                    # (size,) parameters at the start of the epoch
     cdef double *units                  # (m,) what a squared residual of each output counts
-    cdef double *squares                # (m,)
-    cdef Py_ssize_t size, batch_size, patience, max_epochs
+    cdef Py_ssize_t batch_size, patience, max_epochs
     cdef double cost, worked, limit, seen
     cdef Stop state
     cdef readonly Py_ssize_t epoch      # epochs done
@@ -70,37 +69,61 @@ cdef class Fit:
     def __init__(self, training, validation, cnp.ndarray parameters, cnp.ndarray moments,
                  cnp.ndarray best, cnp.ndarray units, sizes, *, optimizer, batch_size, bit_generator,
                  max_epochs, patience, mean_square):
-        cdef Py_ssize_t n
+        cdef Py_ssize_t n, i
+        cdef Network *net
+        cdef real *first
         X, Y, w = training
         self.work = Workspace(*sizes)
+        net = &self.work.net
         self.optimizer = optimizer
-        self.rows = Rows(len(X), elements(X), elements(Y), elements(w))
-        self.size = parameters.shape[0]
-        buffers = cnp.PyArray_ZEROS(1, [2 * self.size], cnp.PyArray_TYPE(parameters), 0)
-        squares = cnp.PyArray_ZEROS(1, [self.work.net.m], cnp.NPY_FLOAT64, 0)
-        order = None
+        self.rows = Rows(len(X), elements(X), elements(Y), elements(w), NULL)
         n = self.rows.n
         self.batch_size = min(batch_size, n)
+        order = blocks = None
         if bit_generator is not None and self.batch_size < n:
             order = cnp.PyArray_EMPTY(1, [n], cnp.NPY_INT64, 0)
             self.order = <int64_t *> cnp.PyArray_DATA(order)
             self.bits = <bitgen_t *> PyCapsule_GetPointer(bit_generator.capsule, "BitGenerator")
+        elif net.narrow and self.batch_size == n:
+            blocks = cnp.PyArray_EMPTY(1, [-(-n // net.block) * block_size(net, &self.rows) * sizeof(real) + 64], cnp.NPY_UINT8, 0)
+            self.load_all(<real *> up_to_multiple(<uintptr_t> cnp.PyArray_DATA(blocks), 64))
         if validation is not None:
             Xv, Yv, wv = validation
-            self.validation = Rows(len(Xv), elements(Xv), elements(Yv), elements(wv))
-        self.parameters, self.moments, self.best = elements(parameters), elements(moments), elements(best)
-        self.gradient = elements(buffers)
-        self.start = self.gradient + self.size
+            self.validation = Rows(len(Xv), elements(Xv), elements(Yv), elements(wv), NULL)
+        buffers = cnp.PyArray_ZEROS(1, [4 * net.size * sizeof(real) + 64], cnp.NPY_UINT8, 0)
+        self.parameters = self.work.W
+        first = <real *> up_to_multiple(<uintptr_t> cnp.PyArray_DATA(buffers), 64)
+        self.native = [self.parameters, first, first + net.size, first + 2 * net.size]
+        self.best = self.native[3]
+        self.start = self.best + net.size
+        self.plain = [elements(parameters), elements(moments), elements(moments) + parameters.shape[0], elements(best)]
+        for i in range(3):
+            to_native(net, self.plain[i], self.plain[i] + (net.d + 1) * net.h, self.native[i])
+        memcpy(self.best, self.parameters, net.size * sizeof(real))
         self.units = <double *> cnp.PyArray_DATA(units)
-        self.squares = <double *> cnp.PyArray_DATA(squares)
-        self.alive = (training, validation, parameters, moments, best, units, buffers, squares,
-                      order, bit_generator)
+        self.alive = (training, validation, parameters, moments, best, units, buffers, order, blocks,
+                      bit_generator)
         self.max_epochs, self.patience = max_epochs, patience
         self.limit = HOPELESS * mean_square or INFINITY
-        self.cost = operations(&self.work.net)
+        self.cost = operations(net)
         self.best_epoch = -1
         self.best_loss = INFINITY
-        memcpy(self.best, self.parameters, self.size * sizeof(real))
+
+    cdef void load_all(self, real *base) noexcept:
+        """Load every block once: the rows stay in their order, and all are in every batch."""
+        cdef Network *net = &self.work.net
+        cdef Py_ssize_t i, n = self.rows.n
+        with nogil:
+            for i from 0 <= i < n by net.block:
+                load_block(net, &self.rows, NULL, i, min(net.block, n - i), 
+                           base + i // net.block * block_size(net, &self.rows), &self.work.buffers)
+        self.rows.blocks = base
+
+    cdef void write_back(self) noexcept:
+        """Give the trainer's arrays what the kernels have made of them."""
+        cdef Network *net = &self.work.net
+        for i in range(4):
+            to_plain(net, self.native[i], self.plain[i], self.plain[i] + (net.d + 1) * net.h)
 
     @property
     def steps(self):
@@ -132,15 +155,18 @@ cdef class Fit:
         cdef double *loss = <double *> cnp.PyArray_DATA(losses)
         cdef double *validation_loss = <double *> cnp.PyArray_DATA(validation_losses)
         self.worked = 0
-        with nogil:
-            for e in range(capacity):
-                if self.epoch == self.max_epochs or self.worked >= BREATH:
-                    break
-                self.run_epoch(loss + e, validation_loss + e)
-                if self.state != RUNNING:
-                    break
-            if self.epoch == self.max_epochs and not self.survives():
-                self.state = DIVERGED
+        try:
+            with nogil:
+                for e in range(capacity):
+                    if self.epoch == self.max_epochs or self.worked >= BREATH:
+                        break
+                    self.run_epoch(loss + e, validation_loss + e)
+                    if self.state != RUNNING:
+                        break
+                if self.epoch == self.max_epochs and not self.survives():
+                    self.state = DIVERGED
+        finally:
+            self.write_back()
         if self.state == DIVERGED:
             return "diverged"
         if self.state == PATIENCE:
@@ -151,8 +177,8 @@ cdef class Fit:
         cdef Py_ssize_t i = 0, n = self.rows.n
         cdef double monitored
         cdef real *snapshot = self.start
-        memcpy(self.start, self.parameters, self.size * sizeof(real))
-        memset(self.squares, 0, self.work.net.m * sizeof(double))
+        memcpy(self.start, self.parameters, self.work.net.size * sizeof(real))
+        memset(self.work.sums.H, 0, self.work.net.m * LANES * sizeof(double))
         self.seen = 0
         if self.order != NULL:
             self.shuffle_rows()
@@ -172,7 +198,7 @@ cdef class Fit:
         if monitored < self.best_loss:
             self.best_loss = monitored
             self.best_epoch = self.epoch
-            memcpy(self.best, snapshot, self.size * sizeof(real))
+            memcpy(self.best, snapshot, self.work.net.size * sizeof(real))
         elif self.patience and self.epoch - self.best_epoch >= self.patience:
             self.state = PATIENCE
         self.epoch += 1
@@ -193,35 +219,33 @@ cdef class Fit:
     cdef int run_batch(self, Py_ssize_t first, Py_ssize_t last) except -1 nogil:
         """One step of the optimizer on rows first..last of the order."""
         cdef Network *net = &self.work.net
-        cdef real *W1 = self.parameters
-        cdef real *W2 = W1 + (net.d + 1) * net.h
-        cdef real *dW1 = self.gradient
-        cdef real *dW2 = dW1 + (net.d + 1) * net.h
-        cdef double total = total_weight(&self.rows, self.order, first, last)
-        if total == 0:
+        cdef real *W = self.parameters
+        cdef real *gradient = self.work.sums.gradient
+        cdef double weight = total_weight(&self.rows, self.order, first, last)
+        if weight == 0:
             return 0  # no row counts: nothing to learn from
-        load_weights(net, W1, W2)
-        clear_gradients(net)
-        self.add_spans(&self.rows, self.order, first, last, 2 / (net.m * total))
-        self.seen += total
-        store_gradients(net, dW1, dW2)
+        clear_gradient(net, &self.work.sums)
+        self.add_spans(&self.rows, self.order, first, last, 2 / (net.m * weight))
+        self.seen += weight
+        finish_gradient(net, &self.work.sums)
         if self.optimizer.l2 != 0:
-            add_penalty(dW1, W1, net.d * net.h, self.optimizer.l2)
-            add_penalty(dW2, W2, net.h * net.m, self.optimizer.l2)
+            add_penalty(gradient, W, net.b1, self.optimizer.l2)
+            add_penalty(gradient + net.W2, W + net.W2, net.b2 - net.W2, self.optimizer.l2)
         if self.epoch == 0 and first == 0:
             self.limit = max(self.limit, HOPELESS * self.loss_so_far())
-        optimizer_step(&self.optimizer, W1, self.gradient, self.moments, self.size)
-        self.breathe(20.0 * self.size)
+        optimizer_step(&self.optimizer, W, gradient, self.native[1], self.native[2], net.size)
+        self.breathe(20.0 * net.size)
         return 0
 
     cdef int add_spans(self, const Rows *data, const int64_t *order, Py_ssize_t first,
                        Py_ssize_t last, double scale) except -1 nogil:
         """add_rows in spans of at most a breath's work."""
         cdef Py_ssize_t stop
-        cdef Py_ssize_t span = max(1, <Py_ssize_t> (BREATH / self.cost / BLOCK)) * BLOCK
+        cdef Network *net = &self.work.net
+        cdef Py_ssize_t span = max(1, <Py_ssize_t> (BREATH / self.cost / net.block)) * net.block
         while first < last:
             stop = min(first + span, last)
-            add_rows(&self.work.net, data, order, first, stop, scale, self.squares)
+            add_rows(net, self.parameters, data, order, first, stop, scale, &self.work.buffers, &self.work.sums)
             self.breathe(self.cost * (stop - first))
             first = stop
         return 0
@@ -229,8 +253,7 @@ cdef class Fit:
     cdef double loss_of(self, const Rows *data, Py_ssize_t rows) except? -1 nogil:
         """L of the first rows of a data set, at the parameters as they are."""
         cdef Network *net = &self.work.net
-        load_weights(net, self.parameters, self.parameters + (net.d + 1) * net.h)
-        memset(self.squares, 0, net.m * sizeof(double))
+        memset(self.work.sums.H, 0, net.m * LANES * sizeof(double))
         self.add_spans(data, NULL, 0, rows, 0)
         self.seen = total_weight(data, NULL, 0, rows)
         return self.loss_so_far()
@@ -243,7 +266,7 @@ cdef class Fit:
         cdef double H = 0
         cdef Py_ssize_t o
         for o in range(self.work.net.m):
-            H += self.units[o] * self.squares[o]
+            H += self.units[o] * total(self.work.sums.H + o * LANES)
         return H / (self.work.net.m * self.seen) if self.seen else 0
 
     cdef bint hopeless(self, double loss) noexcept nogil:

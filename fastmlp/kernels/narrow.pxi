@@ -1,0 +1,68 @@
+# A block of a network whose vectors are rows.
+#
+# X and C are stored vector by vector: one vector of rows, and in it its features (of X) or units (of
+# C) follow one another. A weight is one number for all rows. A gradient is a sum over rows: each
+# weight has a vector of sums, whose lanes are added up once, at the end of the pass.
+
+cdef void load_narrow(const Network *net, const Rows *data, const int64_t *order, Py_ssize_t first,
+                      Py_ssize_t rows, real *X) noexcept nogil:
+    """X of rows first .. first+rows, turned over; zero in the lanes past the last row."""
+    cdef const real *x
+    cdef Py_ssize_t i, k
+    for i in range(rows):
+        x = data.X + row(order, first + i) * net.d
+        for k in range(net.d):
+            X[(i // LANES * net.d + k) * LANES + i % LANES] = x[k]
+    for i in range(rows, up_to_multiple(rows, LANES)):
+        for k in range(net.d):
+            X[(i // LANES * net.d + k) * LANES + i % LANES] = 0
+
+
+cdef void forward_narrow(const Network *net, const real *W, Block *b) noexcept nogil:
+    """B = A W1, C = ReLU(B), E = [C, 1] W2."""
+    product(Product(
+        rows=net.h, columns=vectors(b.rows), terms=net.d,
+        a=W, a_i=1, a_k=net.h,
+        v=b.X, v_p=net.d * LANES, v_k=LANES,
+        start=SCALARS, bias=W + net.b1,
+        out=b.C, out_i=LANES, out_p=net.h * LANES, finish=RELU))
+    product(Product(
+        rows=net.m, columns=vectors(b.rows), terms=net.h,
+        a=W + net.W2, a_i=1, a_k=net.m,
+        v=b.C, v_p=net.h * LANES, v_k=LANES,
+        start=SCALARS, bias=W + net.b2,
+        out=b.F, out_i=net.block, out_p=LANES, finish=STORE))
+
+
+cdef void backward_narrow(const Network *net, const real *W, Block *b, Sums *sums) noexcept nogil:
+    """dW2 += D' dE, dB = (dE W2[:h]') * 1[B > 0], dW1 += A' dB; dE stands in b.F.
+
+    The bias row of W2 has no unit below it: W2 here has h rows, and its gradient is db2.
+    """
+    cdef Py_ssize_t R = vectors(b.rows)
+    cdef Py_ssize_t j, r
+    cdef vec db
+    cdef real *g = sums.lanes
+    lanewise_product(Product(
+        rows=net.m, columns=net.h, terms=R,
+        a=b.F, a_i=net.block, a_k=LANES,
+        v=b.C, v_p=LANES, v_k=net.h * LANES,
+        start=ZERO, bias=NULL,
+        out=g + net.W2 * LANES, out_i=LANES, out_p=net.m * LANES, finish=ADD))
+    product(Product(
+        rows=net.h, columns=R, terms=net.m,
+        a=W + net.W2, a_i=net.m, a_k=1,
+        v=b.F, v_p=LANES, v_k=net.block,
+        start=ZERO, bias=NULL,
+        out=b.C, out_i=LANES, out_p=net.h * LANES, finish=ACTIVE))
+    for j in range(net.h):
+        db = broadcast(0)
+        for r in range(R):
+            db = db + load(b.C + (r * net.h + j) * LANES)
+        store(g + (net.b1 + j) * LANES, load(g + (net.b1 + j) * LANES) + db)
+    lanewise_product(Product(
+        rows=net.d, columns=net.h, terms=R,
+        a=b.X, a_i=LANES, a_k=net.d * LANES,
+        v=b.C, v_p=LANES, v_k=net.h * LANES,
+        start=ZERO, bias=NULL,
+        out=g, out_i=net.h * LANES, out_p=LANES, finish=ADD))

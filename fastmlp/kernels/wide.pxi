@@ -1,0 +1,70 @@
+# A block of a network whose vectors are hidden units.
+#
+# W1, W2, C and the gradients are stored panel by panel: a panel is one vector of units, and its rows
+# (of C), features (of W1) or outputs (of W2) follow one another. Stored row by row instead, neighbours
+# in a panel would lie h apart, for a power of two in the same few sets of the cache. The last panel
+# is padded; its unused lanes are zero in the weights, and so in C and in the gradients.
+
+cdef void forward_wide(const Network *net, const real *W, Block *b) noexcept nogil:
+    """B = A W1, C = ReLU(B), E = [C, 1] W2."""
+    cdef Py_ssize_t panels = net.width // LANES, panel = net.block * LANES
+    cdef Py_ssize_t i, o, p
+    cdef int r
+    cdef vec e[LANES]
+    cdef vec w
+    cdef const real *C
+    cdef real *last = b.C + (panels - 1) * panel
+    product(Product(
+        rows=b.rows, columns=panels, terms=net.d,
+        a=b.X, a_i=net.d, a_k=1,
+        v=W, v_p=net.d * LANES, v_k=LANES,
+        start=VECTORS, bias=W + net.b1,
+        out=b.C, out_i=LANES, out_p=panel, finish=RELU))
+    if net.h % LANES:
+        # an infinite x times the padding's zero is NaN: keep it out of the unused lanes
+        for i in range(b.rows):
+            store(last + i * LANES, first_lanes(load(last + i * LANES), net.h % LANES))
+    for o in range(net.m):
+        for i from 0 <= i < b.rows by LANES:
+            for r in range(LANES):
+                e[r] = broadcast(0)
+            for p in range(panels):
+                C = b.C + p * panel + i * LANES
+                w = load(W + net.W2 + (p * net.m + o) * LANES)
+                for r in range(LANES):
+                    e[r] = e[r] + load(C + r * LANES) * w
+            store(b.F + o * net.block + i, lane_sums(e) + W[net.b2 + o])
+
+
+cdef void backward_wide(const Network *net, const real *W, Block *b, Sums *sums) noexcept nogil:
+    """dW2 += D' dE, dB = (dE W2[:h]') * 1[B > 0], dW1 += A' dB; dE stands in b.F.
+
+    The bias row of W2 has no unit below it: W2 here has h rows, and its gradient is db2.
+    """
+    cdef Py_ssize_t panels = net.width // LANES, panel = net.block * LANES
+    cdef Py_ssize_t i, p
+    cdef vec db
+    cdef real *g = sums.gradient
+    product(Product(
+        rows=net.m, columns=panels, terms=b.rows,
+        a=b.F, a_i=net.block, a_k=1,
+        v=b.C, v_p=panel, v_k=LANES,
+        start=ZERO, bias=NULL,
+        out=g + net.W2, out_i=LANES, out_p=net.m * LANES, finish=ADD))
+    product(Product(
+        rows=b.rows, columns=panels, terms=net.m,
+        a=b.F, a_i=1, a_k=net.block,
+        v=W + net.W2, v_p=net.m * LANES, v_k=LANES,
+        start=ZERO, bias=NULL,
+        out=b.C, out_i=LANES, out_p=panel, finish=ACTIVE))
+    for p in range(panels):
+        db = broadcast(0)
+        for i in range(b.rows):
+            db = db + load(b.C + p * panel + i * LANES)
+        store(g + net.b1 + p * LANES, load(g + net.b1 + p * LANES) + db)
+    product(Product(
+        rows=net.d, columns=panels, terms=b.rows,
+        a=b.X, a_i=1, a_k=net.d,
+        v=b.C, v_p=panel, v_k=LANES,
+        start=ZERO, bias=NULL,
+        out=g, out_i=LANES, out_p=net.d * LANES, finish=ADD))
