@@ -21,6 +21,7 @@ cdef extern from "simd.h" nogil:
     ctypedef float vec     # LANES reals; Cython sees a number, C adds and multiplies vectors
     enum: LANES
     enum: TILE
+    enum: FUSED
     vec broadcast(real x)
     vec load(const real *p)
     void store(real *p, vec v)
@@ -38,6 +39,7 @@ cdef inline real *elements(cnp.ndarray array) noexcept:
 
 
 include "product.pxi"
+include "hidden.pxi"
 include "network.pxi"
 include "wide.pxi"
 include "narrow.pxi"

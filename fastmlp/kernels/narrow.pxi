@@ -20,18 +20,17 @@ cdef void load_narrow(const Network *net, const Rows *data, const int64_t *order
 
 cdef void forward_narrow(const Network *net, const real *W, Block *b) noexcept nogil:
     """B = A W1, C = ReLU(B), E = [C, 1] W2."""
+    cdef Readout readout = Readout(net.m, W + net.W2, b.F, net.block)
+    cdef Py_ssize_t o, r
+    for o in range(net.m):
+        for r in range(vectors(b.rows)):
+            store(b.F + o * net.block + r * LANES, broadcast(W[net.b2 + o]))
     product(Product(
         rows=net.h, columns=vectors(b.rows), terms=net.d,
         a=W, a_i=1, a_k=net.h,
         v=b.X, v_p=net.d * LANES, v_k=LANES,
         start=SCALARS, bias=W + net.b1,
-        out=b.C, out_i=LANES, out_p=net.h * LANES, finish=RELU))
-    product(Product(
-        rows=net.m, columns=vectors(b.rows), terms=net.h,
-        a=W + net.W2, a_i=1, a_k=net.m,
-        v=b.C, v_p=net.h * LANES, v_k=LANES,
-        start=SCALARS, bias=W + net.b2,
-        out=b.F, out_i=net.block, out_p=LANES, finish=STORE))
+        out=b.C, out_i=LANES, out_p=net.h * LANES, finish=RELU, readout=&readout))
 
 
 cdef void backward_narrow(const Network *net, const real *W, Block *b, Sums *sums) noexcept nogil:
@@ -40,29 +39,42 @@ cdef void backward_narrow(const Network *net, const real *W, Block *b, Sums *sum
     The bias row of W2 has no unit below it: W2 here has h rows, and its gradient is db2.
     """
     cdef Py_ssize_t R = vectors(b.rows)
-    cdef Py_ssize_t j, r
+    cdef Py_ssize_t j, r, k
     cdef vec db
     cdef real *g = sums.lanes
-    lanewise_product(Product(
-        rows=net.m, columns=net.h, terms=R,
-        a=b.F, a_i=net.block, a_k=LANES,
-        v=b.C, v_p=LANES, v_k=net.h * LANES,
-        start=ZERO, bias=NULL,
-        out=g + net.W2 * LANES, out_i=LANES, out_p=net.m * LANES, finish=ADD))
-    product(Product(
-        rows=net.h, columns=R, terms=net.m,
-        a=W + net.W2, a_i=net.m, a_k=1,
-        v=b.F, v_p=LANES, v_k=net.block,
-        start=ZERO, bias=NULL,
-        out=b.C, out_i=LANES, out_p=net.h * LANES, finish=ACTIVE))
-    for j in range(net.h):
-        db = broadcast(0)
-        for r in range(R):
-            db = db + load(b.C + (r * net.h + j) * LANES)
-        store(g + (net.b1 + j) * LANES, load(g + (net.b1 + j) * LANES) + db)
-    lanewise_product(Product(
-        rows=net.d, columns=net.h, terms=R,
-        a=b.X, a_i=LANES, a_k=net.d * LANES,
-        v=b.C, v_p=LANES, v_k=net.h * LANES,
-        start=ZERO, bias=NULL,
-        out=g, out_i=net.h * LANES, out_p=LANES, finish=ADD))
+    if net.m == 1:
+        hidden_gradient_rows(HiddenGradient(
+            columns=net.h, terms=R, features=net.d,
+            f=b.F, f_t=LANES,
+            x=b.X, x_k=LANES, x_t=net.d * LANES,
+            W2=W + net.W2,
+            C=b.C, C_p=LANES, C_t=net.h * LANES,
+            dW2=g + net.W2 * LANES, db1=g + net.b1 * LANES,
+            dW1=g, dW1_k=net.h * LANES, dW1_p=LANES))
+        k = min(net.d, FUSED)
+    else:
+        lanewise_product(Product(
+            rows=net.m, columns=net.h, terms=R,
+            a=b.F, a_i=net.block, a_k=LANES,
+            v=b.C, v_p=LANES, v_k=net.h * LANES,
+            start=ZERO, bias=NULL,
+            out=g + net.W2 * LANES, out_i=LANES, out_p=net.m * LANES, finish=ADD, readout=NULL))
+        product(Product(
+            rows=net.h, columns=R, terms=net.m,
+            a=W + net.W2, a_i=net.m, a_k=1,
+            v=b.F, v_p=LANES, v_k=net.block,
+            start=ZERO, bias=NULL,
+            out=b.C, out_i=LANES, out_p=net.h * LANES, finish=ACTIVE, readout=NULL))
+        for j in range(net.h):
+            db = broadcast(0)
+            for r in range(R):
+                db = db + load(b.C + (r * net.h + j) * LANES)
+            store(g + (net.b1 + j) * LANES, load(g + (net.b1 + j) * LANES) + db)
+        k = 0
+    if k < net.d:
+        lanewise_product(Product(
+            rows=net.d - k, columns=net.h, terms=R,
+            a=b.X + k * LANES, a_i=LANES, a_k=net.d * LANES,
+            v=b.C, v_p=LANES, v_k=net.h * LANES,
+            start=ZERO, bias=NULL,
+            out=g + k * net.h * LANES, out_i=net.h * LANES, out_p=LANES, finish=ADD, readout=NULL))

@@ -18,10 +18,15 @@ cdef enum Start:
     VECTORS         # start[p]
 
 cdef enum Finish:
-    STORE
     RELU            # C = ReLU(B)
     ACTIVE          # dB = dC where C, which out holds, is active
     ADD             # to what out holds
+
+cdef struct Readout:        # E += C W2, where i is a unit
+    Py_ssize_t m
+    const real *W2          # (units, m)
+    real *E
+    Py_ssize_t E_o          # from one output to the next
 
 cdef struct Product:
     Py_ssize_t rows, columns, terms
@@ -34,26 +39,32 @@ cdef struct Product:
     Start start
     const real *bias
     Finish finish
+    const Readout *readout  # NULL: none
 
 
 cdef inline void tile(int rows, int columns, bint lanewise, const Product *q, Py_ssize_t i0,
                       Py_ssize_t p0) noexcept nogil:
     """The sums i0 .. i0+rows, p0 .. p0+columns; inlined with constants for the first three."""
     cdef vec s[8 * 2]
-    cdef vec left
+    cdef vec left, e
     cdef vec v[2]
     cdef const real *a = q.a + i0 * q.a_i
     cdef const real *b = q.v + p0 * q.v_p
-    cdef real *out
-    cdef Py_ssize_t k
+    cdef real *out = q.out + i0 * q.out_i + p0 * q.out_p
+    cdef real *E
+    cdef Py_ssize_t k, o
     cdef int i, p
-    for i in range(rows):
-        for p in range(columns):
-            if q.start == ZERO:
+    if q.start == ZERO:
+        for i in range(rows):
+            for p in range(columns):
                 s[2 * i + p] = broadcast(0)
-            elif q.start == SCALARS:
+    elif q.start == SCALARS:
+        for i in range(rows):
+            for p in range(columns):
                 s[2 * i + p] = broadcast(q.bias[i0 + i])
-            else:
+    else:
+        for i in range(rows):
+            for p in range(columns):
                 s[2 * i + p] = load(q.bias + (p0 + p) * LANES)
     for k in range(q.terms):
         for p in range(columns):
@@ -64,17 +75,30 @@ cdef inline void tile(int rows, int columns, bint lanewise, const Product *q, Py
                 s[2 * i + p] = s[2 * i + p] + left * v[p]
         a += q.a_k
         b += q.v_k
-    for i in range(rows):
-        for p in range(columns):
-            out = q.out + (i0 + i) * q.out_i + (p0 + p) * q.out_p
-            if q.finish == RELU:
-                store(out, relu(s[2 * i + p]))
-            elif q.finish == ACTIVE:
-                store(out, where_active(load(out), s[2 * i + p]))
-            elif q.finish == ADD:
-                store(out, load(out) + s[2 * i + p])
-            else:
-                store(out, s[2 * i + p])
+    if q.finish == RELU:
+        for i in range(rows):
+            for p in range(columns):
+                s[2 * i + p] = relu(s[2 * i + p])
+                store(out + p * q.out_p, s[2 * i + p])
+            out += q.out_i
+    elif q.finish == ACTIVE:
+        for i in range(rows):
+            for p in range(columns):
+                store(out + p * q.out_p, where_active(load(out + p * q.out_p), s[2 * i + p]))
+            out += q.out_i
+    else:
+        for i in range(rows):
+            for p in range(columns):
+                store(out + p * q.out_p, load(out + p * q.out_p) + s[2 * i + p])
+            out += q.out_i
+    if q.readout != NULL:
+        for o in range(q.readout.m):
+            for p in range(columns):
+                E = q.readout.E + o * q.readout.E_o + (p0 + p) * LANES
+                e = load(E)
+                for i in range(rows):
+                    e = e + q.readout.W2[(i0 + i) * q.readout.m + o] * s[2 * i + p]
+                store(E, e)
 
 
 cdef inline void column(int columns, bint lanewise, const Product *q, Py_ssize_t p) noexcept nogil:

@@ -24,12 +24,15 @@ static inline real square_root(real x) { return sizeof(real) == sizeof(float) ? 
 #if defined(__AVX512F__)
 #define VEC_BYTES 64
 #define TILE 8
+#define FUSED 8
 #elif defined(__AVX__)
 #define VEC_BYTES 32
 #define TILE 6
+#define FUSED 4
 #else
 #define VEC_BYTES 16
 #define TILE 6
+#define FUSED 4
 #endif
 
 #define BYTES_float 4
@@ -79,6 +82,7 @@ static inline vec first_lanes(vec v, ptrdiff_t n)
 #else
 
 #define TILE 4
+#define FUSED 4
 #define LANES 1
 typedef real vec;
 

@@ -19,7 +19,7 @@ cdef void forward_wide(const Network *net, const real *W, Block *b) noexcept nog
         a=b.X, a_i=net.d, a_k=1,
         v=W, v_p=net.d * LANES, v_k=LANES,
         start=VECTORS, bias=W + net.b1,
-        out=b.C, out_i=LANES, out_p=panel, finish=RELU))
+        out=b.C, out_i=LANES, out_p=panel, finish=RELU, readout=NULL))
     if net.h % LANES:
         # an infinite x times the padding's zero is NaN: keep it out of the unused lanes
         for i in range(b.rows):
@@ -42,29 +42,42 @@ cdef void backward_wide(const Network *net, const real *W, Block *b, Sums *sums)
     The bias row of W2 has no unit below it: W2 here has h rows, and its gradient is db2.
     """
     cdef Py_ssize_t panels = net.width // LANES, panel = net.block * LANES
-    cdef Py_ssize_t i, p
+    cdef Py_ssize_t i, p, k
     cdef vec db
     cdef real *g = sums.gradient
-    product(Product(
-        rows=net.m, columns=panels, terms=b.rows,
-        a=b.F, a_i=net.block, a_k=1,
-        v=b.C, v_p=panel, v_k=LANES,
-        start=ZERO, bias=NULL,
-        out=g + net.W2, out_i=LANES, out_p=net.m * LANES, finish=ADD))
-    product(Product(
-        rows=b.rows, columns=panels, terms=net.m,
-        a=b.F, a_i=1, a_k=net.block,
-        v=W + net.W2, v_p=net.m * LANES, v_k=LANES,
-        start=ZERO, bias=NULL,
-        out=b.C, out_i=LANES, out_p=panel, finish=ACTIVE))
-    for p in range(panels):
-        db = broadcast(0)
-        for i in range(b.rows):
-            db = db + load(b.C + p * panel + i * LANES)
-        store(g + net.b1 + p * LANES, load(g + net.b1 + p * LANES) + db)
-    product(Product(
-        rows=net.d, columns=panels, terms=b.rows,
-        a=b.X, a_i=1, a_k=net.d,
-        v=b.C, v_p=panel, v_k=LANES,
-        start=ZERO, bias=NULL,
-        out=g, out_i=LANES, out_p=net.d * LANES, finish=ADD))
+    if net.m == 1:
+        hidden_gradient_units(HiddenGradient(
+            columns=panels, terms=b.rows, features=net.d,
+            f=b.F, f_t=1,
+            x=b.X, x_k=1, x_t=net.d,
+            W2=W + net.W2,
+            C=b.C, C_p=panel, C_t=LANES,
+            dW2=g + net.W2, db1=g + net.b1,
+            dW1=g, dW1_k=LANES, dW1_p=net.d * LANES))
+        k = min(net.d, FUSED)
+    else:
+        product(Product(
+            rows=net.m, columns=panels, terms=b.rows,
+            a=b.F, a_i=net.block, a_k=1,
+            v=b.C, v_p=panel, v_k=LANES,
+            start=ZERO, bias=NULL,
+            out=g + net.W2, out_i=LANES, out_p=net.m * LANES, finish=ADD, readout=NULL))
+        product(Product(
+            rows=b.rows, columns=panels, terms=net.m,
+            a=b.F, a_i=1, a_k=net.block,
+            v=W + net.W2, v_p=net.m * LANES, v_k=LANES,
+            start=ZERO, bias=NULL,
+            out=b.C, out_i=LANES, out_p=panel, finish=ACTIVE, readout=NULL))
+        for p in range(panels):
+            db = broadcast(0)
+            for i in range(b.rows):
+                db = db + load(b.C + p * panel + i * LANES)
+            store(g + net.b1 + p * LANES, load(g + net.b1 + p * LANES) + db)
+        k = 0
+    if k < net.d:
+        product(Product(
+            rows=net.d - k, columns=panels, terms=b.rows,
+            a=b.X + k, a_i=1, a_k=net.d,
+            v=b.C, v_p=panel, v_k=LANES,
+            start=ZERO, bias=NULL,
+            out=g + k * LANES, out_i=LANES, out_p=net.d * LANES, finish=ADD, readout=NULL))

@@ -1,0 +1,104 @@
+# The gradient at the hidden layer for one output, in one go: dW2, dB, db1 and the first rows of dW1.
+#
+# For two vectors of C at a time and one after the other of what the gradients are summed over (rows,
+# or vectors of rows), all sums in registers:
+#
+#     dW2 += C dE        dB = dE W2 * 1[B > 0]        db1 += dB        dW1[k] += x_k dB
+#
+# The general way, one product for each, reads and writes C three times for two or three operations.
+
+cdef struct HiddenGradient:
+    Py_ssize_t columns, terms, features
+    const real *f           # dE
+    Py_ssize_t f_t
+    const real *x
+    Py_ssize_t x_k, x_t
+    const real *W2
+    real *C                 # becomes dB, unless all features are fused
+    Py_ssize_t C_p, C_t
+    real *dW2               # columns, one vector each
+    real *db1
+    real *dW1
+    Py_ssize_t dW1_k, dW1_p
+
+
+cdef inline void hidden_tile(int features, int columns, bint lanewise, const HiddenGradient *q,
+                             Py_ssize_t p0) noexcept nogil:
+    cdef vec s[8 * 2]
+    cdef vec dW2[2]
+    cdef vec db1[2]
+    cdef vec W2[2]
+    cdef vec dB[2]
+    cdef vec f, c, x
+    cdef const real *pf = q.f
+    cdef const real *px = q.x
+    cdef real *C = q.C + p0 * q.C_p
+    cdef real *out
+    cdef bint keep = q.features > features
+    cdef Py_ssize_t t
+    cdef int k, p
+    for p in range(columns):
+        dW2[p] = db1[p] = broadcast(0)
+        W2[p] = broadcast(q.W2[p0 + p]) if lanewise else load(q.W2 + (p0 + p) * LANES)
+        for k in range(features):
+            s[2 * k + p] = broadcast(0)
+    for t in range(q.terms):
+        f = load(pf) if lanewise else broadcast(pf[0])
+        for p in range(columns):
+            c = load(C + p * q.C_p)
+            dW2[p] = dW2[p] + f * c
+            dB[p] = where_active(c, f * W2[p])
+            db1[p] = db1[p] + dB[p]
+            if keep:
+                store(C + p * q.C_p, dB[p])
+        for k in range(features):
+            x = load(px + k * q.x_k) if lanewise else broadcast(px[k * q.x_k])
+            for p in range(columns):
+                s[2 * k + p] = s[2 * k + p] + x * dB[p]
+        pf += q.f_t
+        px += q.x_t
+        C += q.C_t
+    for p in range(columns):
+        out = q.dW2 + (p0 + p) * LANES
+        store(out, load(out) + dW2[p])
+        out = q.db1 + (p0 + p) * LANES
+        store(out, load(out) + db1[p])
+        for k in range(features):
+            out = q.dW1 + k * q.dW1_k + (p0 + p) * q.dW1_p
+            store(out, load(out) + s[2 * k + p])
+
+
+cdef inline void hidden_column(int columns, bint lanewise, const HiddenGradient *q, Py_ssize_t p) noexcept nogil:
+    if q.features >= FUSED:
+        hidden_tile(FUSED, columns, lanewise, q, p)
+    elif q.features == 1:
+        hidden_tile(1, columns, lanewise, q, p)
+    elif q.features == 2:
+        hidden_tile(2, columns, lanewise, q, p)
+    elif q.features == 3:
+        hidden_tile(3, columns, lanewise, q, p)
+    elif q.features == 4:
+        hidden_tile(4, columns, lanewise, q, p)
+    elif q.features == 5:
+        hidden_tile(5, columns, lanewise, q, p)
+    elif q.features == 6:
+        hidden_tile(6, columns, lanewise, q, p)
+    elif q.features == 7:
+        hidden_tile(7, columns, lanewise, q, p)
+
+
+cdef inline void hidden_columns(bint lanewise, const HiddenGradient *q) noexcept nogil:
+    cdef Py_ssize_t p = 0
+    while p + 2 <= q.columns:
+        hidden_column(2, lanewise, q, p)
+        p += 2
+    if p < q.columns:
+        hidden_column(1, lanewise, q, p)
+
+
+cdef void hidden_gradient_units(HiddenGradient q) noexcept nogil:
+    hidden_columns(False, &q)
+
+
+cdef void hidden_gradient_rows(HiddenGradient q) noexcept nogil:
+    hidden_columns(True, &q)
