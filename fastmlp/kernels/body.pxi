@@ -22,6 +22,7 @@ cdef extern from "simd.h" nogil:
     enum: LANES
     enum: TILE
     enum: FUSED
+    enum: COLUMNS
     vec broadcast(real x)
     vec load(const real *p)
     void store(real *p, vec v)
@@ -41,6 +42,7 @@ cdef inline real *elements(cnp.ndarray array) noexcept:
 include "product.pxi"
 include "hidden.pxi"
 include "network.pxi"
+include "tiny.pxi"
 include "wide.pxi"
 include "narrow.pxi"
 include "optimizers.pxi"

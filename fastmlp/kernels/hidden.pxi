@@ -3,7 +3,9 @@
 # For two vectors of C at a time and one after the other of what the gradients are summed over (rows,
 # or vectors of rows), all sums in registers:
 #
-#     dW2 += C dE        dB = dE W2 * 1[B > 0]        db1 += dB        dW1[k] += x_k dB
+#     dW2 += C dE        dB = dE * 1[B > 0]        db1 += dB        dW1[k] += x_k dB
+#
+# The factor W2 of dB is the same for all rows: finish_gradient multiplies the sums by it.
 #
 # The general way, one product for each, reads and writes C three times for two or three operations.
 
@@ -13,7 +15,6 @@ cdef struct HiddenGradient:
     Py_ssize_t f_t
     const real *x
     Py_ssize_t x_k, x_t
-    const real *W2
     real *C                 # becomes dB, unless all features are fused
     Py_ssize_t C_p, C_t
     real *dW2               # columns, one vector each
@@ -27,7 +28,6 @@ cdef inline void hidden_tile(int features, int columns, bint lanewise, const Hid
     cdef vec s[8 * 2]
     cdef vec dW2[2]
     cdef vec db1[2]
-    cdef vec W2[2]
     cdef vec dB[2]
     cdef vec f, c, x
     cdef const real *pf = q.f
@@ -39,7 +39,6 @@ cdef inline void hidden_tile(int features, int columns, bint lanewise, const Hid
     cdef int k, p
     for p in range(columns):
         dW2[p] = db1[p] = broadcast(0)
-        W2[p] = broadcast(q.W2[p0 + p]) if lanewise else load(q.W2 + (p0 + p) * LANES)
         for k in range(features):
             s[2 * k + p] = broadcast(0)
     for t in range(q.terms):
@@ -47,7 +46,7 @@ cdef inline void hidden_tile(int features, int columns, bint lanewise, const Hid
         for p in range(columns):
             c = load(C + p * q.C_p)
             dW2[p] = dW2[p] + f * c
-            dB[p] = where_active(c, f * W2[p])
+            dB[p] = where_active(c, f)
             db1[p] = db1[p] + dB[p]
             if keep:
                 store(C + p * q.C_p, dB[p])

@@ -13,24 +13,72 @@ cdef void load_narrow(const Network *net, const Rows *data, const int64_t *order
         x = data.X + row(order, first + i) * net.d
         for k in range(net.d):
             X[(i // LANES * net.d + k) * LANES + i % LANES] = x[k]
-    for i in range(rows, up_to_multiple(rows, LANES)):
+    for i in range(rows, up_to_multiple(rows, 2 * LANES)):
         for k in range(net.d):
             X[(i // LANES * net.d + k) * LANES + i % LANES] = 0
 
 
+cdef inline void forward_units(int units, int columns, const Network *net, const real *W, Block *b,
+                               Py_ssize_t j, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    """Units j .. j+units of vectors first..last, `columns` at a time; inlined with constants for both."""
+    cdef vec c[4 * 4]
+    cdef vec x[4]
+    cdef vec e
+    cdef const real *X = b.X + first * net.d * LANES
+    cdef const real *w
+    cdef real *C = b.C + (first * net.h + j) * LANES
+    cdef real *E
+    cdef Py_ssize_t r, k, o
+    cdef int i, p
+    for r from first <= r <= last - columns by columns:
+        for i in range(units):
+            for p in range(columns):
+                c[i * columns + p] = broadcast(W[net.b1 + j + i])
+        w = W + j
+        for k in range(net.d):
+            for p in range(columns):
+                x[p] = load(X + p * net.d * LANES)
+            for i in range(units):
+                for p in range(columns):
+                    c[i * columns + p] = c[i * columns + p] + w[i] * x[p]
+            w += net.h
+            X += LANES
+        X += (columns - 1) * net.d * LANES
+        for p in range(columns):
+            for i in range(units):
+                c[i * columns + p] = relu(c[i * columns + p])
+                store(C + i * LANES, c[i * columns + p])
+            C += net.h * LANES
+        w = W + net.W2 + j * net.m
+        E = b.F + r * LANES
+        for o in range(net.m):
+            for p in range(columns):
+                e = broadcast(W[net.b2 + o]) if j == 0 else load(E + p * LANES)
+                for i in range(units):
+                    e = e + w[i * net.m] * c[i * columns + p]
+                store(E + p * LANES, e)
+            w += 1
+            E += net.block
+
+
+cdef inline void forward_all(int units, const Network *net, const real *W, Block *b, Py_ssize_t j) noexcept nogil:
+    cdef Py_ssize_t R = vectors(b.rows)
+    forward_units(units, COLUMNS, net, W, b, j, 0, R)
+    forward_units(units, 1, net, W, b, j, R - R % COLUMNS, R)
+
+
 cdef void forward_narrow(const Network *net, const real *W, Block *b) noexcept nogil:
     """B = A W1, C = ReLU(B), E = [C, 1] W2."""
-    cdef Readout readout = Readout(net.m, W + net.W2, b.F, net.block)
-    cdef Py_ssize_t o, r
-    for o in range(net.m):
-        for r in range(vectors(b.rows)):
-            store(b.F + o * net.block + r * LANES, broadcast(W[net.b2 + o]))
-    product(Product(
-        rows=net.h, columns=vectors(b.rows), terms=net.d,
-        a=W, a_i=1, a_k=net.h,
-        v=b.X, v_p=net.d * LANES, v_k=LANES,
-        start=SCALARS, bias=W + net.b1,
-        out=b.C, out_i=LANES, out_p=net.h * LANES, finish=RELU, readout=&readout))
+    cdef Py_ssize_t j = 0
+    while j + 4 <= net.h:
+        forward_all(4, net, W, b, j)
+        j += 4
+    if net.h - j == 1:
+        forward_all(1, net, W, b, j)
+    elif net.h - j == 2:
+        forward_all(2, net, W, b, j)
+    elif net.h - j == 3:
+        forward_all(3, net, W, b, j)
 
 
 cdef void backward_narrow(const Network *net, const real *W, Block *b, Sums *sums) noexcept nogil:
@@ -47,7 +95,6 @@ cdef void backward_narrow(const Network *net, const real *W, Block *b, Sums *sum
             columns=net.h, terms=R, features=net.d,
             f=b.F, f_t=LANES,
             x=b.X, x_k=LANES, x_t=net.d * LANES,
-            W2=W + net.W2,
             C=b.C, C_p=LANES, C_t=net.h * LANES,
             dW2=g + net.W2 * LANES, db1=g + net.b1 * LANES,
             dW1=g, dW1_k=net.h * LANES, dW1_p=LANES))
@@ -58,13 +105,13 @@ cdef void backward_narrow(const Network *net, const real *W, Block *b, Sums *sum
             a=b.F, a_i=net.block, a_k=LANES,
             v=b.C, v_p=LANES, v_k=net.h * LANES,
             start=ZERO, bias=NULL,
-            out=g + net.W2 * LANES, out_i=LANES, out_p=net.m * LANES, finish=ADD, readout=NULL))
+            out=g + net.W2 * LANES, out_i=LANES, out_p=net.m * LANES, finish=ADD))
         product(Product(
             rows=net.h, columns=R, terms=net.m,
             a=W + net.W2, a_i=net.m, a_k=1,
             v=b.F, v_p=LANES, v_k=net.block,
             start=ZERO, bias=NULL,
-            out=b.C, out_i=LANES, out_p=net.h * LANES, finish=ACTIVE, readout=NULL))
+            out=b.C, out_i=LANES, out_p=net.h * LANES, finish=ACTIVE))
         for j in range(net.h):
             db = broadcast(0)
             for r in range(R):
@@ -77,4 +124,4 @@ cdef void backward_narrow(const Network *net, const real *W, Block *b, Sums *sum
             a=b.X + k * LANES, a_i=LANES, a_k=net.d * LANES,
             v=b.C, v_p=LANES, v_k=net.h * LANES,
             start=ZERO, bias=NULL,
-            out=g + k * net.h * LANES, out_i=net.h * LANES, out_p=LANES, finish=ADD, readout=NULL))
+            out=g + k * net.h * LANES, out_i=net.h * LANES, out_p=LANES, finish=ADD))

@@ -153,31 +153,31 @@ cdef void forward_block(const Network *net, const real *W, Block *b) noexcept no
         forward_wide(net, W, b)
 
 
+cdef inline void residual(Block *b, Py_ssize_t o, Py_ssize_t i, Py_ssize_t rows, real scale, vec *H,
+                          vec *db2) noexcept nogil:
+    """The same for one vector, of which the first `rows` lanes count."""
+    cdef real *F = b.F + o + i
+    cdef vec f = load(F) - load(b.Y + o + i)
+    cdef vec wf = f if b.w == NULL else load(b.w + i) * f
+    if rows < LANES:
+        f, wf = first_lanes(f, rows), first_lanes(wf, rows)
+    H[0] = H[0] + wf * f
+    wf = scale * wf
+    db2[0] = db2[0] + wf
+    store(F, wf)
+
+
 cdef void residual_block(const Network *net, Block *b, double scale, Sums *sums) noexcept nogil:
     """F = E - Y, H += w F**2; F becomes dL/dE = scale w F, and db2 += its sum."""
-    cdef vec f, wf, h, db
-    cdef real factor = <real> scale
+    cdef vec f, h, db
     cdef real *db2 = sums.lanes + (net.b2 * LANES if net.narrow else 0)
-    cdef real *F
-    cdef const real *Y
-    cdef Py_ssize_t o, i
+    cdef Py_ssize_t o, i, whole = b.rows - b.rows % LANES
     for o in range(net.m):
-        F = b.F + o * net.block
-        Y = b.Y + o * net.block
         h = db = broadcast(0)
-        for i from 0 <= i < b.rows by LANES:
-            f = load(F + i) - load(Y + i)
-            if b.rows - i < LANES:
-                f = first_lanes(f, b.rows - i)
-            wf = f
-            if b.w != NULL:
-                wf = load(b.w + i) * f
-                if b.rows - i < LANES:
-                    wf = first_lanes(wf, b.rows - i)
-            h = h + wf * f
-            wf = factor * wf
-            db = db + wf
-            store(F + i, wf)
+        for i from 0 <= i < whole by LANES:
+            residual(b, o * net.block, i, LANES, scale, &h, &db)
+        if whole < b.rows:
+            residual(b, o * net.block, whole, b.rows - whole, scale, &h, &db)
         add_lanes(sums.H + o * LANES, h)
         store(db2 + o * LANES, load(db2 + o * LANES) + db)
 
@@ -193,6 +193,9 @@ cdef void add_rows(const Network *net, const real *W, const Rows *data, const in
             b = loaded(net, data, data.blocks + i // net.block * block_size(net, data), rows, buffers)
         else:
             b = load_block(net, data, order, i, rows, <real *> buffers.X, buffers)
+        if False and net.m == 1 and net.h <= TINY and net.d <= TINY:
+            tiny_block(net, W, &b, scale, sums)
+            continue
         forward_block(net, W, &b)
         residual_block(net, &b, scale, sums)
         if scale == 0:
@@ -222,17 +225,25 @@ cdef void clear_gradient(const Network *net, Sums *sums) noexcept nogil:
     memset(sums.lanes, 0, (net.size if net.narrow else net.m) * sizeof(vec))
 
 
-cdef void finish_gradient(const Network *net, Sums *sums) noexcept nogil:
-    """Add up the lanes."""
-    cdef Py_ssize_t i
+cdef void finish_gradient(const Network *net, const real *W, Sums *sums) noexcept nogil:
+    """Add up the lanes; for one output, multiply dW1 and db1 by W2 (hidden.pxi)."""
     cdef vec v[LANES]
-    cdef int j
-    cdef real *to = sums.gradient + (0 if net.narrow else net.b2)
-    cdef Py_ssize_t count = net.size if net.narrow else net.m
+    cdef real *g = sums.gradient
+    cdef real *to = g if net.narrow else g + net.b2
+    cdef Py_ssize_t i, j, k, count = net.size if net.narrow else net.m
     for i from 0 <= i < count by LANES:
         for j in range(LANES):
             v[j] = load(sums.lanes + (i + j) * LANES)
         store(to + i, lane_sums(v))
+    if net.m == 1 and net.narrow:
+        for k in range(net.d + 1):
+            for j in range(net.h):
+                g[k * net.h + j] *= W[net.W2 + j]
+    elif net.m == 1:
+        for j from 0 <= j < net.width by LANES:
+            for k in range(net.d):
+                store(g + j * net.d + k * LANES, load(g + j * net.d + k * LANES) * load(W + net.W2 + j))
+            store(g + net.b1 + j, load(g + net.b1 + j) * load(W + net.W2 + j))
 
 
 cdef double total(const double *lanes) noexcept nogil:
@@ -322,7 +333,7 @@ def loss_and_gradients(cnp.ndarray X, cnp.ndarray Y, cnp.ndarray w, cnp.ndarray 
         terms = net.m * total_weight(&rows, NULL, 0, rows.n)
         add_rows(net, work.W, &rows, NULL, 0, rows.n, 0 if g1 == NULL else 2 / terms, &work.buffers, &work.sums)
         if g1 != NULL:
-            finish_gradient(net, &work.sums)
+            finish_gradient(net, work.W, &work.sums)
             to_plain(net, work.sums.gradient, g1, g2)
         for o in range(net.m):
             H += total(work.sums.H + o * LANES)

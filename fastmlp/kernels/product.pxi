@@ -22,12 +22,6 @@ cdef enum Finish:
     ACTIVE          # dB = dC where C, which out holds, is active
     ADD             # to what out holds
 
-cdef struct Readout:        # E += C W2, where i is a unit
-    Py_ssize_t m
-    const real *W2          # (units, m)
-    real *E
-    Py_ssize_t E_o          # from one output to the next
-
 cdef struct Product:
     Py_ssize_t rows, columns, terms
     const real *a
@@ -39,29 +33,23 @@ cdef struct Product:
     Start start
     const real *bias
     Finish finish
-    const Readout *readout  # NULL: none
 
 
 cdef inline void tile(int rows, int columns, bint lanewise, const Product *q, Py_ssize_t i0,
                       Py_ssize_t p0) noexcept nogil:
     """The sums i0 .. i0+rows, p0 .. p0+columns; inlined with constants for the first three."""
     cdef vec s[8 * 2]
-    cdef vec left, e
+    cdef vec left
     cdef vec v[2]
     cdef const real *a = q.a + i0 * q.a_i
     cdef const real *b = q.v + p0 * q.v_p
     cdef real *out = q.out + i0 * q.out_i + p0 * q.out_p
-    cdef real *E
-    cdef Py_ssize_t k, o
+    cdef Py_ssize_t k
     cdef int i, p
     if q.start == ZERO:
         for i in range(rows):
             for p in range(columns):
                 s[2 * i + p] = broadcast(0)
-    elif q.start == SCALARS:
-        for i in range(rows):
-            for p in range(columns):
-                s[2 * i + p] = broadcast(q.bias[i0 + i])
     else:
         for i in range(rows):
             for p in range(columns):
@@ -91,14 +79,6 @@ cdef inline void tile(int rows, int columns, bint lanewise, const Product *q, Py
             for p in range(columns):
                 store(out + p * q.out_p, load(out + p * q.out_p) + s[2 * i + p])
             out += q.out_i
-    if q.readout != NULL:
-        for o in range(q.readout.m):
-            for p in range(columns):
-                E = q.readout.E + o * q.readout.E_o + (p0 + p) * LANES
-                e = load(E)
-                for i in range(rows):
-                    e = e + q.readout.W2[(i0 + i) * q.readout.m + o] * s[2 * i + p]
-                store(E, e)
 
 
 cdef inline void column(int columns, bint lanewise, const Product *q, Py_ssize_t p) noexcept nogil:

@@ -25,14 +25,17 @@ static inline real square_root(real x) { return sizeof(real) == sizeof(float) ? 
 #define VEC_BYTES 64
 #define TILE 8
 #define FUSED 8
+#define COLUMNS 4
 #elif defined(__AVX__)
 #define VEC_BYTES 32
 #define TILE 6
 #define FUSED 4
+#define COLUMNS 2
 #else
 #define VEC_BYTES 16
 #define TILE 6
 #define FUSED 4
+#define COLUMNS 2
 #endif
 
 #define BYTES_float 4
@@ -41,8 +44,27 @@ static inline real square_root(real x) { return sizeof(real) == sizeof(float) ? 
 #define BYTES(type) BYTES_OF(type)
 #define LANES (VEC_BYTES / BYTES(FASTMLP_REAL))
 
-typedef real vec __attribute__((vector_size(VEC_BYTES), may_alias));
-typedef real loose_vec __attribute__((vector_size(VEC_BYTES), may_alias, aligned(sizeof(real))));
+#if defined(__SSE2__)
+#include <immintrin.h>
+#if defined(__AVX512F__)
+#define MAXIMUM_4 _mm512_max_ps
+#define MAXIMUM_8 _mm512_max_pd
+#elif defined(__AVX__)
+#define MAXIMUM_4 _mm256_max_ps
+#define MAXIMUM_8 _mm256_max_pd
+#else
+#define MAXIMUM_4 _mm_max_ps
+#define MAXIMUM_8 _mm_max_pd
+#endif
+#if LANES * 4 == VEC_BYTES
+#define MAXIMUM MAXIMUM_4
+#else
+#define MAXIMUM MAXIMUM_8
+#endif
+#endif
+
+typedef real vec __attribute__((vector_size(VEC_BYTES)));
+typedef real loose_vec __attribute__((vector_size(VEC_BYTES), aligned(sizeof(real))));
 typedef __typeof__((vec){0} < (vec){0}) mask; /* integers, all bits set where true */
 
 static inline vec broadcast(real x) { return x - (vec){0}; }
@@ -65,8 +87,12 @@ static inline vec pair_sums(vec a, vec b)
 #endif
 }
 
-/* C = ReLU(B). Written as "zero where negative", so that a NaN stays a NaN. */
+/* C = ReLU(B). A NaN stays a NaN: x86's maximum is its second operand where one is NaN. */
+#if defined(__SSE2__)
+static inline vec relu(vec b) { return MAXIMUM((vec){0}, b); }
+#else
 static inline vec relu(vec b) { return (vec)((mask)b & ~(b < 0)); }
+#endif
 
 /* dB = dC where the unit is active. "Zero where C is zero" is 1[B > 0], and keeps NaN. */
 static inline vec where_active(vec c, vec dc) { return (vec)((mask)dc & ~(c == 0)); }
@@ -83,6 +109,7 @@ static inline vec first_lanes(vec v, ptrdiff_t n)
 
 #define TILE 4
 #define FUSED 4
+#define COLUMNS 2
 #define LANES 1
 typedef real vec;
 

@@ -227,7 +227,7 @@ cdef class Fit:
         clear_gradient(net, &self.work.sums)
         self.add_spans(&self.rows, self.order, first, last, 2 / (net.m * weight))
         self.seen += weight
-        finish_gradient(net, &self.work.sums)
+        finish_gradient(net, W, &self.work.sums)
         if self.optimizer.l2 != 0:
             add_penalty(gradient, W, net.b1, self.optimizer.l2)
             add_penalty(gradient + net.W2, W + net.W2, net.b2 - net.W2, self.optimizer.l2)

@@ -19,7 +19,7 @@ cdef void forward_wide(const Network *net, const real *W, Block *b) noexcept nog
         a=b.X, a_i=net.d, a_k=1,
         v=W, v_p=net.d * LANES, v_k=LANES,
         start=VECTORS, bias=W + net.b1,
-        out=b.C, out_i=LANES, out_p=panel, finish=RELU, readout=NULL))
+        out=b.C, out_i=LANES, out_p=panel, finish=RELU))
     if net.h % LANES:
         # an infinite x times the padding's zero is NaN: keep it out of the unused lanes
         for i in range(b.rows):
@@ -50,7 +50,6 @@ cdef void backward_wide(const Network *net, const real *W, Block *b, Sums *sums)
             columns=panels, terms=b.rows, features=net.d,
             f=b.F, f_t=1,
             x=b.X, x_k=1, x_t=net.d,
-            W2=W + net.W2,
             C=b.C, C_p=panel, C_t=LANES,
             dW2=g + net.W2, db1=g + net.b1,
             dW1=g, dW1_k=LANES, dW1_p=net.d * LANES))
@@ -61,13 +60,13 @@ cdef void backward_wide(const Network *net, const real *W, Block *b, Sums *sums)
             a=b.F, a_i=net.block, a_k=1,
             v=b.C, v_p=panel, v_k=LANES,
             start=ZERO, bias=NULL,
-            out=g + net.W2, out_i=LANES, out_p=net.m * LANES, finish=ADD, readout=NULL))
+            out=g + net.W2, out_i=LANES, out_p=net.m * LANES, finish=ADD))
         product(Product(
             rows=b.rows, columns=panels, terms=net.m,
             a=b.F, a_i=1, a_k=net.block,
             v=W + net.W2, v_p=net.m * LANES, v_k=LANES,
             start=ZERO, bias=NULL,
-            out=b.C, out_i=LANES, out_p=panel, finish=ACTIVE, readout=NULL))
+            out=b.C, out_i=LANES, out_p=panel, finish=ACTIVE))
         for p in range(panels):
             db = broadcast(0)
             for i in range(b.rows):
@@ -80,4 +79,4 @@ cdef void backward_wide(const Network *net, const real *W, Block *b, Sums *sums)
             a=b.X + k, a_i=1, a_k=net.d,
             v=b.C, v_p=panel, v_k=LANES,
             start=ZERO, bias=NULL,
-            out=g + k * LANES, out_i=LANES, out_p=net.d * LANES, finish=ADD, readout=NULL))
+            out=g + k * LANES, out_i=LANES, out_p=net.d * LANES, finish=ADD))
