@@ -23,6 +23,7 @@ cdef extern from "simd.h" nogil:
     enum: TILE
     enum: FUSED
     enum: COLUMNS
+    enum: REGISTERS
     vec broadcast(real x)
     vec load(const real *p)
     void store(real *p, vec v)

@@ -13,7 +13,7 @@ cdef void load_narrow(const Network *net, const Rows *data, const int64_t *order
         x = data.X + row(order, first + i) * net.d
         for k in range(net.d):
             X[(i // LANES * net.d + k) * LANES + i % LANES] = x[k]
-    for i in range(rows, up_to_multiple(rows, 2 * LANES)):
+    for i in range(rows, up_to_multiple(rows, LANES)):
         for k in range(net.d):
             X[(i // LANES * net.d + k) * LANES + i % LANES] = 0
 

@@ -26,6 +26,10 @@ cdef void sgd_step(const Optimizer *o, real *p, const real *g, real *velocity,
     cdef real momentum = <real> o.momentum
     cdef real v
     cdef Py_ssize_t i
+    if o.momentum == 0:  # nothing is remembered, and a third less memory moved
+        for i in range(size):
+            p[i] -= rate * g[i]
+        return
     for i in range(size):
         v = momentum * velocity[i] + g[i]
         velocity[i] = v

@@ -26,16 +26,19 @@ static inline real square_root(real x) { return sizeof(real) == sizeof(float) ? 
 #define TILE 8
 #define FUSED 8
 #define COLUMNS 4
+#define REGISTERS 32
 #elif defined(__AVX__)
 #define VEC_BYTES 32
 #define TILE 6
 #define FUSED 4
 #define COLUMNS 2
+#define REGISTERS 16
 #else
 #define VEC_BYTES 16
 #define TILE 6
 #define FUSED 4
 #define COLUMNS 2
+#define REGISTERS 16
 #endif
 
 #define BYTES_float 4
@@ -110,6 +113,7 @@ static inline vec first_lanes(vec v, ptrdiff_t n)
 #define TILE 4
 #define FUSED 4
 #define COLUMNS 2
+#define REGISTERS 16
 #define LANES 1
 typedef real vec;
 

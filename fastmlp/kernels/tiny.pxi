@@ -6,7 +6,6 @@
 
 cdef enum:
     TINY = 4
-    PAIR = 1
 
 
 cdef inline void tiny_tile(int d, int h, const Network *net, const real *W, const Block *b,
@@ -15,57 +14,52 @@ cdef inline void tiny_tile(int d, int h, const Network *net, const real *W, cons
     cdef vec dW1[16]
     cdef vec db1[4]
     cdef vec dW2[4]
-    cdef vec x[4 * PAIR]
-    cdef vec c[4 * PAIR]
-    cdef vec wf[PAIR]
-    cdef vec g[PAIR]
-    cdef vec e, f, H, db2
+    cdef vec x[4]
+    cdef vec c[4]
+    cdef vec e, f, wf, g, H, db2
     cdef vec factor = broadcast(<real> scale)
     cdef const real *W2 = W + net.W2
     cdef real *to = sums.lanes
-    cdef Py_ssize_t i, left
-    cdef int j, k, p
+    cdef Py_ssize_t i
+    cdef int j, k
     H = db2 = broadcast(0)
     for j in range(h):
         db1[j] = dW2[j] = broadcast(0)
         for k in range(d):
             dW1[k * h + j] = broadcast(0)
-    for i from 0 <= i < b.rows by PAIR * LANES:
-        for p in range(PAIR):
-            for k in range(d):
-                x[k * PAIR + p] = load(b.X + (i + p * LANES) * d + k * LANES)
-            for j in range(h):
-                c[j * PAIR + p] = broadcast(W[d * h + j])
-                for k in range(d):
-                    c[j * PAIR + p] = c[j * PAIR + p] + W[k * h + j] * x[k * PAIR + p]
-                c[j * PAIR + p] = relu(c[j * PAIR + p])
-            e = W2[0] * c[p]
-            if h > 1:
-                e = e + W2[1] * c[PAIR + p]
-            f = broadcast(W2[h])
-            for j in range(2, h):
-                f = f + W2[j] * c[j * PAIR + p]
-            f = f + (e - load(b.Y + i + p * LANES))
-            wf[p] = f if b.w == NULL else load(b.w + i + p * LANES) * f
-            left = b.rows - i - p * LANES
-            if left < LANES:
-                f = first_lanes(f, left)
-                wf[p] = first_lanes(wf[p], left)
-            H = H + wf[p] * f
-            db2 = db2 + wf[p]
+    for i from 0 <= i < b.rows by LANES:
+        for k in range(d):
+            x[k] = load(b.X + i * d + k * LANES)
         for j in range(h):
-            for p in range(PAIR):
-                dW2[j] = dW2[j] + c[j * PAIR + p] * wf[p]
-                g[p] = where_active(c[j * PAIR + p], wf[p])
-                db1[j] = db1[j] + g[p]
+            c[j] = broadcast(W[d * h + j])
             for k in range(d):
-                for p in range(PAIR):
-                    dW1[k * h + j] = dW1[k * h + j] + x[k * PAIR + p] * g[p]
+                c[j] = c[j] + W[k * h + j] * x[k]
+            c[j] = relu(c[j])
+        # two short chains of sums: what follows waits for E
+        e = W2[0] * c[0]
+        f = broadcast(W2[h]) - load(b.Y + i)
+        for j in range(1, h):
+            if j % 2:
+                f = f + W2[j] * c[j]
+            else:
+                e = e + W2[j] * c[j]
+        f = f + e
+        wf = f if b.w == NULL else load(b.w + i) * f
+        if b.rows - i < LANES:
+            f, wf = first_lanes(f, b.rows - i), first_lanes(wf, b.rows - i)
+        H = H + wf * f
+        db2 = db2 + wf
+        for j in range(h):
+            dW2[j] = dW2[j] + c[j] * wf
+            g = where_active(c[j], wf)
+            db1[j] = db1[j] + g
+            for k in range(d):
+                dW1[k * h + j] = dW1[k * h + j] + x[k] * g
     add_lanes(sums.H, H)
     for j in range(h):
         for k in range(d):
-            add_scaled(to + (k * h + j) * LANES, factor * W2[j], dW1[k * h + j])
-        add_scaled(to + (d * h + j) * LANES, factor * W2[j], db1[j])
+            add_scaled(to + (k * h + j) * LANES, factor, dW1[k * h + j])
+        add_scaled(to + (d * h + j) * LANES, factor, db1[j])
         add_scaled(to + (d * h + h + j) * LANES, factor, dW2[j])
     add_scaled(to + (d * h + 2 * h) * LANES, factor, db2)
 

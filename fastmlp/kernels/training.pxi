@@ -53,13 +53,15 @@ cdef class Fit:
     cdef tuple alive                    # the arrays behind the pointers
     cdef bitgen_t *bits                 # NULL: rows in their order
     cdef int64_t *order                 # (n,)
-    cdef real *plain[4]                 # the trainer's parameters, two moments, best parameters
-    cdef real *native[4]                # the same, as the kernels read them
-    cdef real *parameters               # native[0]
-    cdef real *best                     # native[3]
-    cdef real *start                    # (size,) parameters at the start of the epoch
+    cdef real *trained                  # the trainer's parameters,
+    cdef real *remembered               # its two moments
+    cdef real *kept                     # and its best parameters; below, all as the kernels read them
+    cdef real *parameters               # (size,)
+    cdef real *moments                  # (2, size)
+    cdef real *best                     # (size,)
+    cdef real *start                    # (size,) at the start of the epoch
     cdef double *units                  # (m,) what a squared residual of each output counts
-    cdef Py_ssize_t batch_size, patience, max_epochs
+    cdef Py_ssize_t plain_size, batch_size, patience, max_epochs
     cdef double cost, worked, limit, seen
     cdef Stop state
     cdef readonly Py_ssize_t epoch      # epochs done
@@ -71,7 +73,6 @@ cdef class Fit:
                  max_epochs, patience, mean_square):
         cdef Py_ssize_t n, i
         cdef Network *net
-        cdef real *first
         X, Y, w = training
         self.work = Workspace(*sizes)
         net = &self.work.net
@@ -91,14 +92,15 @@ cdef class Fit:
             Xv, Yv, wv = validation
             self.validation = Rows(len(Xv), elements(Xv), elements(Yv), elements(wv), NULL)
         buffers = cnp.PyArray_ZEROS(1, [4 * net.size * sizeof(real) + 64], cnp.NPY_UINT8, 0)
+        self.trained, self.remembered, self.kept = elements(parameters), elements(moments), elements(best)
+        self.plain_size = parameters.shape[0]
         self.parameters = self.work.W
-        first = <real *> up_to_multiple(<uintptr_t> cnp.PyArray_DATA(buffers), 64)
-        self.native = [self.parameters, first, first + net.size, first + 2 * net.size]
-        self.best = self.native[3]
+        self.moments = <real *> up_to_multiple(<uintptr_t> cnp.PyArray_DATA(buffers), 64)
+        self.best = self.moments + 2 * net.size
         self.start = self.best + net.size
-        self.plain = [elements(parameters), elements(moments), elements(moments) + parameters.shape[0], elements(best)]
-        for i in range(3):
-            to_native(net, self.plain[i], self.plain[i] + (net.d + 1) * net.h, self.native[i])
+        self.take(self.trained, self.parameters)
+        for i in range(2):
+            self.take(self.remembered + i * self.plain_size, self.moments + i * net.size)
         memcpy(self.best, self.parameters, net.size * sizeof(real))
         self.units = <double *> cnp.PyArray_DATA(units)
         self.alive = (training, validation, parameters, moments, best, units, buffers, order, blocks,
@@ -119,11 +121,21 @@ cdef class Fit:
                            base + i // net.block * block_size(net, &self.rows), &self.work.buffers)
         self.rows.blocks = base
 
+    cdef void take(self, const real *plain, real *native) noexcept:
+        cdef Network *net = &self.work.net
+        to_native(net, plain, plain + (net.d + 1) * net.h, native)
+
+    cdef void give(self, const real *native, real *plain) noexcept:
+        cdef Network *net = &self.work.net
+        to_plain(net, native, plain, plain + (net.d + 1) * net.h)
+
     cdef void write_back(self) noexcept:
         """Give the trainer's arrays what the kernels have made of them."""
-        cdef Network *net = &self.work.net
-        for i in range(4):
-            to_plain(net, self.native[i], self.plain[i], self.plain[i] + (net.d + 1) * net.h)
+        cdef Py_ssize_t i
+        self.give(self.parameters, self.trained)
+        self.give(self.best, self.kept)
+        for i in range(2):
+            self.give(self.moments + i * self.work.net.size, self.remembered + i * self.plain_size)
 
     @property
     def steps(self):
@@ -176,8 +188,8 @@ cdef class Fit:
     cdef int run_epoch(self, double *loss, double *validation_loss) except -1 nogil:
         cdef Py_ssize_t i = 0, n = self.rows.n
         cdef double monitored
-        cdef real *snapshot = self.start
-        memcpy(self.start, self.parameters, self.work.net.size * sizeof(real))
+        if not self.validation.n:
+            memcpy(self.start, self.parameters, self.work.net.size * sizeof(real))
         memset(self.work.sums.H, 0, self.work.net.m * LANES * sizeof(double))
         self.seen = 0
         if self.order != NULL:
@@ -191,14 +203,16 @@ cdef class Fit:
         loss[0] = monitored = self.loss_so_far()
         if self.validation.n:
             validation_loss[0] = monitored = self.loss_of(&self.validation, self.validation.n)
-            snapshot = self.parameters
             if self.hopeless(monitored):
                 self.state = DIVERGED
                 return 0
         if monitored < self.best_loss:
             self.best_loss = monitored
             self.best_epoch = self.epoch
-            memcpy(self.best, snapshot, self.work.net.size * sizeof(real))
+            if self.validation.n:
+                memcpy(self.best, self.parameters, self.work.net.size * sizeof(real))
+            else:
+                self.best, self.start = self.start, self.best
         elif self.patience and self.epoch - self.best_epoch >= self.patience:
             self.state = PATIENCE
         self.epoch += 1
@@ -233,7 +247,7 @@ cdef class Fit:
             add_penalty(gradient + net.W2, W + net.W2, net.b2 - net.W2, self.optimizer.l2)
         if self.epoch == 0 and first == 0:
             self.limit = max(self.limit, HOPELESS * self.loss_so_far())
-        optimizer_step(&self.optimizer, W, gradient, self.native[1], self.native[2], net.size)
+        optimizer_step(&self.optimizer, W, gradient, self.moments, self.moments + net.size, net.size)
         self.breathe(20.0 * net.size)
         return 0
 
