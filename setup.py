@@ -19,6 +19,10 @@ if X86_64 and GNU:
 # vector code; neither touches NaN, infinity or the order of sums. -g0: a wheel needs no debug data.
 COMMON = ["-O3", "-g0", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"] if GNU else ["/O2"]
 
+# Arguments are checked in Python, once (fastmlp/_checks.py); with cdivision // and % are C's. Stated here as
+# Cython takes no notice of directives in an included file.
+DIRECTIVES = dict(language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False)
+
 
 def extension(name, flags=(), macros=()):
     return Extension(
@@ -41,5 +45,6 @@ setup(
                 for real, c_type in (("float32", "float"), ("float64", "double"))
             ),
         ],
+        compiler_directives=DIRECTIVES,
     )
 )

@@ -1,4 +1,3 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 # The one body of every kernel build. Each (instruction set, dtype) module includes this file;
 # what differs between them, real and vec, comes from simd.h and the compiler flags in setup.py.
 #
@@ -9,7 +8,7 @@ cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from libc.math cimport INFINITY, isfinite
+from libc.math cimport INFINITY, isfinite, pow, sqrt
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy, memset
 from numpy.random cimport bitgen_t
@@ -32,7 +31,8 @@ cdef extern from "simd.h" nogil:
     vec first_lanes(vec v, Py_ssize_t n)
     vec lane_sums(vec *v)
     void add_lanes(double *sums, vec v)
-    real square_root(real x)
+    vec square_root(vec v)
+    vec quotient(vec a, vec b)
 
 
 cdef inline real *elements(cnp.ndarray array) noexcept:

@@ -48,22 +48,19 @@ cdef inline Py_ssize_t vectors(Py_ssize_t numbers) noexcept nogil:
 
 
 cdef Py_ssize_t rows_at_once(const Network *net) noexcept nogil:
-    """Rows whose X, Y, C and F stay in cache: the first level, of 32 KB, or half of the second, of 1 MB.
-
-    More rows than 96 a block do not make a wide network faster (64-256-1: 84 % of the peak at 96, ...
-    """
+    """Rows whose X, Y, C and F stay in cache: in half of the first level's 32 KB or the second's 1 MB."""
     cdef Py_ssize_t row = (net.d + net.width + 2 * net.m) * sizeof(real)
     if net.tiny:
         return 1024
     if net.narrow:
-        return min(32 * LANES, 16384 // row)
+        return max(8 * LANES, min(32 * LANES, 16384 // row))
     return max(32, min(96, 524288 // row))
 
 
 cdef Network network(Py_ssize_t d, Py_ssize_t h, Py_ssize_t m) noexcept nogil:
     cdef Network net
     net.d, net.h, net.m = d, h, m
-    net.narrow = h < 16
+    net.narrow = h < 16 or (h <= 64 and 80 * h < 65 * up_to_multiple(h, LANES))
     net.width = h if net.narrow else up_to_multiple(h, LANES)
     net.b1 = net.width * d
     net.W2 = net.b1 + net.width
@@ -126,7 +123,9 @@ cdef Block loaded(const Network *net, const Rows *data, const real *base, Py_ssi
     b.rows = rows
     b.X = base
     b.Y = b.X + net.block * net.d
-    b.w = NULL if data.w == NULL else b.Y + net.block * net.m
+    b.w = NULL
+    if data.w != NULL:
+        b.w = b.Y + net.block * net.m
     return b
 
 

@@ -1,5 +1,6 @@
 # One step of an optimizer: one loop over the flat parameter buffer. reference.py has the formulas
-# (sgd_step, adam_step); a hyper-parameter is a double and is rounded once, before the loop.
+# (sgd_step, adam_step); a hyper-parameter is a double and is rounded once, before the loop. Sizes are
+# whole vectors: what pads them stays zero.
 
 cdef struct Optimizer:
     bint adam               # else SGD
@@ -24,16 +25,16 @@ cdef void sgd_step(const Optimizer *o, real *p, const real *g, real *velocity,
                    Py_ssize_t size) noexcept nogil:
     cdef real rate = <real> o.learning_rate
     cdef real momentum = <real> o.momentum
-    cdef real v
+    cdef vec v
     cdef Py_ssize_t i
-    if o.momentum == 0:  # nothing is remembered, and a third less memory moved
-        for i in range(size):
-            p[i] -= rate * g[i]
-        return
-    for i in range(size):
-        v = momentum * velocity[i] + g[i]
-        velocity[i] = v
-        p[i] -= rate * (g[i] + momentum * v if o.nesterov else v)
+    for i from 0 <= i < size by LANES:
+        v = load(g + i)
+        if momentum != 0:  # without, nothing is remembered, and less memory moved
+            v = momentum * load(velocity + i) + v
+            store(velocity + i, v)
+            if o.nesterov:
+                v = load(g + i) + momentum * v
+        store(p + i, load(p + i) - rate * v)
 
 
 cdef void adam_step(const Optimizer *o, real *p, const real *g, real *first, real *second,
@@ -42,15 +43,18 @@ cdef void adam_step(const Optimizer *o, real *p, const real *g, real *first, rea
     cdef real beta2 = <real> o.beta2
     cdef real rest1 = <real> (1 - o.beta1)
     cdef real rest2 = <real> (1 - o.beta2)
-    cdef real rate = <real> (o.learning_rate / (1 - o.beta1 ** <double> o.steps))
-    cdef real root = <real> (1 / (1 - o.beta2 ** <double> o.steps) ** 0.5)
+    cdef real rate = <real> (o.learning_rate / (1 - pow(o.beta1, o.steps)))
+    cdef real root = <real> (1 / sqrt(1 - pow(o.beta2, o.steps)))
     cdef real eps = <real> o.eps
     cdef real keep = <real> (1 - o.learning_rate * o.weight_decay)
+    cdef vec m, v
     cdef Py_ssize_t i
-    for i in range(size):
-        first[i] = beta1 * first[i] + rest1 * g[i]
-        second[i] = beta2 * second[i] + rest2 * g[i] * g[i]
-        p[i] = keep * p[i] - rate * first[i] / (square_root(second[i]) * root + eps)
+    for i from 0 <= i < size by LANES:
+        m = beta1 * load(first + i) + rest1 * load(g + i)
+        v = beta2 * load(second + i) + rest2 * load(g + i) * load(g + i)
+        store(first + i, m)
+        store(second + i, v)
+        store(p + i, keep * load(p + i) - quotient(rate * m, square_root(v) * root + eps))
 
 
 cdef void optimizer_step(Optimizer *o, real *p, const real *g, real *first, real *second,

@@ -12,7 +12,7 @@
 
 typedef FASTMLP_REAL real;
 
-static inline real square_root(real x) { return sizeof(real) == sizeof(float) ? sqrtf(x) : sqrt(x); }
+#define ROOT(x) (sizeof(real) == sizeof(float) ? sqrtf(x) : sqrt(x))
 
 #if defined(__GNUC__)
 
@@ -47,22 +47,22 @@ static inline real square_root(real x) { return sizeof(real) == sizeof(float) ? 
 #define BYTES(type) BYTES_OF(type)
 #define LANES (VEC_BYTES / BYTES(FASTMLP_REAL))
 
+/* The two operations that the vector extension has no sign for, on x86 by their own names. */
 #if defined(__SSE2__)
 #include <immintrin.h>
+#define JOIN(width, operation, type) _mm##width##_##operation##_##type
+#define OPERATION(width, operation, type) JOIN(width, operation, type)
 #if defined(__AVX512F__)
-#define MAXIMUM_4 _mm512_max_ps
-#define MAXIMUM_8 _mm512_max_pd
+#define WIDTH 512
 #elif defined(__AVX__)
-#define MAXIMUM_4 _mm256_max_ps
-#define MAXIMUM_8 _mm256_max_pd
+#define WIDTH 256
 #else
-#define MAXIMUM_4 _mm_max_ps
-#define MAXIMUM_8 _mm_max_pd
+#define WIDTH
 #endif
 #if LANES * 4 == VEC_BYTES
-#define MAXIMUM MAXIMUM_4
+#define ON_VECTORS(operation) OPERATION(WIDTH, operation, ps)
 #else
-#define MAXIMUM MAXIMUM_8
+#define ON_VECTORS(operation) OPERATION(WIDTH, operation, pd)
 #endif
 #endif
 
@@ -92,9 +92,15 @@ static inline vec pair_sums(vec a, vec b)
 
 /* C = ReLU(B). A NaN stays a NaN: x86's maximum is its second operand where one is NaN. */
 #if defined(__SSE2__)
-static inline vec relu(vec b) { return MAXIMUM((vec){0}, b); }
+static inline vec relu(vec b) { return ON_VECTORS(max)((vec){0}, b); }
+static inline vec square_root(vec v) { return ON_VECTORS(sqrt)(v); }
 #else
 static inline vec relu(vec b) { return (vec)((mask)b & ~(b < 0)); }
+static inline vec square_root(vec v)
+{
+    for (int i = 0; i < LANES; i++) v[i] = ROOT(v[i]);
+    return v;
+}
 #endif
 
 /* dB = dC where the unit is active. "Zero where C is zero" is 1[B > 0], and keeps NaN. */
@@ -122,6 +128,7 @@ static inline vec load(const real *p) { return *p; }
 static inline void store(real *p, vec v) { *p = v; }
 static inline vec pair_sums(vec a, vec b) { return a; } /* with one lane nothing is left to add */
 static inline vec relu(vec b) { return b < 0 ? 0 : b; }
+static inline vec square_root(vec v) { return ROOT(v); }
 static inline vec where_active(vec c, vec dc) { return c == 0 ? 0 : dc; }
 static inline vec first_lanes(vec v, ptrdiff_t n) { return n > 0 ? v : 0; }
 
@@ -133,6 +140,9 @@ static inline void add_lanes(double *sums, vec v)
     store(x, v);
     for (int i = 0; i < LANES; i++) sums[i] += x[i];
 }
+
+/* Cython casts the left side of a / to a number. */
+static inline vec quotient(vec a, vec b) { return a / b; }
 
 /* A vector whose lane i is the sum of the lanes of v[i]; v[0..LANES-1] are overwritten. */
 static inline vec lane_sums(vec *v)

@@ -86,7 +86,7 @@ cdef class Fit:
             self.order = <int64_t *> cnp.PyArray_DATA(order)
             self.bits = <bitgen_t *> PyCapsule_GetPointer(bit_generator.capsule, "BitGenerator")
         elif net.narrow and self.batch_size == n:
-            blocks = cnp.PyArray_EMPTY(1, [-(-n // net.block) * block_size(net, &self.rows) * sizeof(real) + 64], cnp.NPY_UINT8, 0)
+            blocks = cnp.PyArray_EMPTY(1, [up_to_multiple(n, net.block) // net.block * block_size(net, &self.rows) * sizeof(real) + 64], cnp.NPY_UINT8, 0)
             self.load_all(<real *> up_to_multiple(<uintptr_t> cnp.PyArray_DATA(blocks), 64))
         if validation is not None:
             Xv, Yv, wv = validation
