@@ -1,1 +1,4 @@
-"""Benchmarks against the NumPy reference: ``python -m benchmarks.table`` writes those of the README."""
+"""Benchmarks against the NumPy reference: ``python -m benchmarks.table`` writes those of the README.
+
+What the import costs stands apart: ``python -m benchmarks.import_time``.
+"""

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import tempfile
 
 
 def write_whole(path, content):
@@ -11,6 +10,8 @@ def write_whole(path, content):
     The bytes go to a temporary file beside the target (the same file system, so that the rename is
     one step), are flushed to the disk, and then take the target's name. A link is followed.
     """
+    import tempfile  # here: 3 ms, which a process that writes no file need not pay
+
     target = os.path.realpath(path)
     folder = os.path.dirname(target)
     try:

@@ -1,6 +1,8 @@
 """Who may import whom (the house's plan), read from the source."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,9 @@ ALLOWED = {
     "__main__": {"cli"},
     "__init__": {"_config", "datasets", "kernels", "network", "optimizers", "reference", "trainer"},
 }
+
+# what costs more than a millisecond to import, and only some functions need: they import it
+HEAVY = {"importlib.metadata", "importlib.resources", "json", "numpy.random", "safetensors", "tempfile"}
 
 
 def module_name(path):
@@ -89,3 +94,12 @@ def test_package_needs_neither_tests_nor_benchmarks(path):
 
 def test_reference_knows_only_numpy():
     assert imports(PACKAGE / "reference.py")[0] == {"numpy"}
+
+
+def test_import_loads_nothing_heavy():
+    code = "import sys, numpy; before = set(sys.modules); import fastmlp; print(*set(sys.modules) - before)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stdout.split())
+    assert "fastmlp.trainer" in loaded
+    assert loaded & HEAVY == set()

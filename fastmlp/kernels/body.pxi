@@ -11,9 +11,14 @@ from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.math cimport INFINITY, isfinite, pow, sqrt
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy, memset
-from numpy.random cimport bitgen_t
 
 cnp.import_array()
+
+cdef extern from "numpy/random/bitgen.h":
+    # not `from numpy.random cimport bitgen_t`: that imports numpy.random along with this module, 9 ms
+    ctypedef struct bitgen_t:
+        void *state
+        uint32_t (*next_uint32)(void *state) noexcept nogil
 
 cdef extern from "simd.h" nogil:
     ctypedef float real    # float or double
