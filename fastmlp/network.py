@@ -129,9 +129,8 @@ class MLP:
         >>> net.predict([[2.0], [-5.0]])
         array([4., 1.])
         """
-        kernels.threads(n_threads)
         X = _checks.matrix("X", X, self.dtype, columns=self.sizes[0])
-        E = kernels._forward(X, *self.weights)
+        E = kernels._forward(X, *self.weights, n_threads)
         return E[:, 0] if self.sizes[2] == 1 else E
 
     def loss(self, X, y, sample_weight=None):

@@ -283,6 +283,7 @@ class Trainer:
             max_epochs=epochs,
             patience=patience or 0,
             mean_square=units @ mean_squares / outputs,
+            threads=self.n_threads,
         )
 
     def _run(self, loop, history, parameters, callback, bar):

@@ -94,8 +94,8 @@ def test_outputs_are_overwritten(build, dtype):
     module = kernels._modules[np.dtype(dtype)]
     E = np.full((70, 3), np.nan, dtype)
     dW1, dW2 = np.full_like(W1, np.nan), np.full_like(W2, np.nan)
-    module.forward(X, W1, W2, E)
-    loss = module.loss_and_gradients(X, Y, None, W1, W2, dW1, dW2)
+    module.forward(X, W1, W2, E, 1)
+    loss = module.loss_and_gradients(X, Y, None, W1, W2, dW1, dW2, 1)
     for found, expected in zip(
         (E, loss, dW1, dW2),
         (kernels.forward(X, W1, W2), *kernels.loss_and_gradients(X, Y, W1, W2)),

@@ -130,19 +130,19 @@ def loss_and_gradients(X, Y, W1, W2, sample_weight=None):
 # Behind the checks: for this module, and those above it that have checked their arguments.
 
 
-def _forward(X, W1, W2):
+def _forward(X, W1, W2, n_threads=None):
     out = np.empty((len(X), W2.shape[1]), dtype=W1.dtype)
-    _modules[W1.dtype].forward(X, W1, W2, out)
+    _modules[W1.dtype].forward(X, W1, W2, out, threads(n_threads))
     return out
 
 
 def _loss(X, Y, w, W1, W2):
-    return _modules[W1.dtype].loss_and_gradients(X, Y, w, W1, W2, None, None)
+    return _modules[W1.dtype].loss_and_gradients(X, Y, w, W1, W2, None, None, threads())
 
 
 def _loss_and_gradients(X, Y, w, W1, W2):
     dW1, dW2 = np.empty_like(W1), np.empty_like(W2)
-    loss = _modules[W1.dtype].loss_and_gradients(X, Y, w, W1, W2, dW1, dW2)
+    loss = _modules[W1.dtype].loss_and_gradients(X, Y, w, W1, W2, dW1, dW2, threads())
     return loss, dW1, dW2
 
 

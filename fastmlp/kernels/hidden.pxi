@@ -21,6 +21,7 @@ cdef struct HiddenGradient:
     real *db1
     real *dW1
     Py_ssize_t dW1_k, dW1_p
+    Finish finish           # STORE or ADD
 
 
 cdef inline void hidden_tile(int features, int columns, bint lanewise, const HiddenGradient *q,
@@ -33,7 +34,6 @@ cdef inline void hidden_tile(int features, int columns, bint lanewise, const Hid
     cdef const real *pf = q.f
     cdef const real *px = q.x
     cdef real *C = q.C + p0 * q.C_p
-    cdef real *out
     cdef bint keep = q.features > features
     cdef Py_ssize_t t
     cdef int k, p
@@ -58,13 +58,14 @@ cdef inline void hidden_tile(int features, int columns, bint lanewise, const Hid
         px += q.x_t
         C += q.C_t
     for p in range(columns):
-        out = q.dW2 + (p0 + p) * LANES
-        store(out, load(out) + dW2[p])
-        out = q.db1 + (p0 + p) * LANES
-        store(out, load(out) + db1[p])
+        put(q.finish, q.dW2 + (p0 + p) * LANES, dW2[p])
+        put(q.finish, q.db1 + (p0 + p) * LANES, db1[p])
         for k in range(features):
-            out = q.dW1 + k * q.dW1_k + (p0 + p) * q.dW1_p
-            store(out, load(out) + s[2 * k + p])
+            put(q.finish, q.dW1 + k * q.dW1_k + (p0 + p) * q.dW1_p, s[2 * k + p])
+
+
+cdef inline void put(Finish finish, real *to, vec v) noexcept nogil:
+    store(to, load(to) + v if finish == ADD else v)
 
 
 cdef inline void hidden_column(int columns, bint lanewise, const HiddenGradient *q, Py_ssize_t p) noexcept nogil:

@@ -97,7 +97,7 @@ cdef void backward_narrow(const Network *net, const real *W, Block *b, Sums *sum
             x=b.X, x_k=LANES, x_t=net.d * LANES,
             C=b.C, C_p=LANES, C_t=net.h * LANES,
             dW2=g + net.W2 * LANES, db1=g + net.b1 * LANES,
-            dW1=g, dW1_k=net.h * LANES, dW1_p=LANES))
+            dW1=g, dW1_k=net.h * LANES, dW1_p=LANES, finish=ADD))
         k = min(net.d, FUSED)
     else:
         lanewise_product(Product(

@@ -18,6 +18,7 @@ cdef enum Start:
     VECTORS         # start[p]
 
 cdef enum Finish:
+    STORE
     RELU            # C = ReLU(B)
     ACTIVE          # dB = dC where C, which out holds, is active
     ADD             # to what out holds
@@ -74,10 +75,15 @@ cdef inline void tile(int rows, int columns, bint lanewise, const Product *q, Py
             for p in range(columns):
                 store(out + p * q.out_p, where_active(load(out + p * q.out_p), s[2 * i + p]))
             out += q.out_i
-    else:
+    elif q.finish == ADD:
         for i in range(rows):
             for p in range(columns):
                 store(out + p * q.out_p, load(out + p * q.out_p) + s[2 * i + p])
+            out += q.out_i
+    else:
+        for i in range(rows):
+            for p in range(columns):
+                store(out + p * q.out_p, s[2 * i + p])
             out += q.out_i
 
 

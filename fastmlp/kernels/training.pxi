@@ -9,9 +9,6 @@ cdef enum:
     CLOSING_ROWS = 1024
     SHUFFLED_AT_ONCE = 1 << 20
 
-# Operations between two looks at the signals: half a second at 1 GF/s, 10 ms at 50 GF/s.
-cdef double BREATH = 5e8
-
 # A loss this many times that of the start, or of predicting zero, does not come back.
 cdef double HOPELESS = 1e12
 
@@ -70,11 +67,12 @@ cdef class Fit:
 
     def __init__(self, training, validation, cnp.ndarray parameters, cnp.ndarray moments,
                  cnp.ndarray best, cnp.ndarray units, sizes, *, optimizer, batch_size, bit_generator,
-                 max_epochs, patience, mean_square):
+                 max_epochs, patience, mean_square, threads):
         cdef Py_ssize_t n, i
         cdef Network *net
         X, Y, w = training
-        self.work = Workspace(*sizes)
+        rows = max(len(X), 0 if validation is None else len(validation[0]))
+        self.work = Workspace(*sizes, rows, threads)
         net = &self.work.net
         self.optimizer = optimizer
         self.rows = Rows(len(X), elements(X), elements(Y), elements(w), NULL)
@@ -117,8 +115,8 @@ cdef class Fit:
         cdef Py_ssize_t i, n = self.rows.n
         with nogil:
             for i from 0 <= i < n by net.block:
-                load_block(net, &self.rows, NULL, i, min(net.block, n - i), 
-                           base + i // net.block * block_size(net, &self.rows), &self.work.buffers)
+                load_block(net, &self.rows, NULL, i, min(net.block, n - i),
+                           base + i // net.block * block_size(net, &self.rows), self.work.buffers)
         self.rows.blocks = base
 
     cdef void take(self, const real *plain, real *native) noexcept:
@@ -168,7 +166,7 @@ cdef class Fit:
         cdef double *validation_loss = <double *> cnp.PyArray_DATA(validation_losses)
         self.worked = 0
         try:
-            with nogil:
+            with self.work.team, nogil:
                 for e in range(capacity):
                     if self.epoch == self.max_epochs or self.worked >= BREATH:
                         break
@@ -238,10 +236,8 @@ cdef class Fit:
         cdef double weight = total_weight(&self.rows, self.order, first, last)
         if weight == 0:
             return 0  # no row counts: nothing to learn from
-        clear_gradient(net, &self.work.sums)
-        self.add_spans(&self.rows, self.order, first, last, 2 / (net.m * weight))
+        self.add_rows(&self.rows, self.order, first, last, 2 / (net.m * weight))
         self.seen += weight
-        finish_gradient(net, W, &self.work.sums)
         if self.optimizer.l2 != 0:
             add_penalty(gradient, W, net.b1, self.optimizer.l2)
             add_penalty(gradient + net.W2, W + net.W2, net.b2 - net.W2, self.optimizer.l2)
@@ -251,24 +247,20 @@ cdef class Fit:
         self.breathe(20.0 * net.size)
         return 0
 
-    cdef int add_spans(self, const Rows *data, const int64_t *order, Py_ssize_t first,
-                       Py_ssize_t last, double scale) except -1 nogil:
-        """add_rows in spans of at most a breath's work."""
-        cdef Py_ssize_t stop
-        cdef Network *net = &self.work.net
-        cdef Py_ssize_t span = max(1, <Py_ssize_t> (BREATH / self.cost / net.block)) * net.block
-        while first < last:
-            stop = min(first + span, last)
-            add_rows(net, self.parameters, data, order, first, stop, scale, &self.work.buffers, &self.work.sums)
-            self.breathe(self.cost * (stop - first))
-            first = stop
+    cdef int add_rows(self, const Rows *data, const int64_t *order, Py_ssize_t first,
+                      Py_ssize_t last, double scale) except -1 nogil:
+        """Add the squared residuals of rows first..last to H and, unless `scale` is 0, set the gradient."""
+        cdef Pass p = self.work.plan(data, order, first, last, scale, NULL)
+        self.work.sums.fresh = True
+        while p.first < p.last:
+            self.breathe(self.cost * self.work.add_some(&p))
         return 0
 
     cdef double loss_of(self, const Rows *data, Py_ssize_t rows) except? -1 nogil:
         """L of the first rows of a data set, at the parameters as they are."""
         cdef Network *net = &self.work.net
         memset(self.work.sums.H, 0, net.m * LANES * sizeof(double))
-        self.add_spans(data, NULL, 0, rows, 0)
+        self.add_rows(data, NULL, 0, rows, 0)
         self.seen = total_weight(data, NULL, 0, rows)
         return self.loss_so_far()
 
@@ -298,8 +290,3 @@ cdef class Fit:
             with gil:
                 PyErr_CheckSignals()
         return 0
-
-
-cdef double operations(const Network *net) noexcept nogil:
-    """What a row costs, in floating-point operations (and 100 for being a row)."""
-    return 100.0 + 4.0 * net.d * net.h + 6.0 * net.h * net.m

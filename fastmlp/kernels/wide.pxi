@@ -45,6 +45,7 @@ cdef void backward_wide(const Network *net, const real *W, Block *b, Sums *sums)
     cdef Py_ssize_t i, p, k
     cdef vec db
     cdef real *g = sums.gradient
+    cdef Finish finish = STORE if sums.fresh else ADD
     if net.m == 1:
         hidden_gradient_units(HiddenGradient(
             columns=panels, terms=b.rows, features=net.d,
@@ -52,7 +53,7 @@ cdef void backward_wide(const Network *net, const real *W, Block *b, Sums *sums)
             x=b.X, x_k=1, x_t=net.d,
             C=b.C, C_p=panel, C_t=LANES,
             dW2=g + net.W2, db1=g + net.b1,
-            dW1=g, dW1_k=LANES, dW1_p=net.d * LANES))
+            dW1=g, dW1_k=LANES, dW1_p=net.d * LANES, finish=finish))
         k = min(net.d, FUSED)
     else:
         product(Product(
@@ -60,7 +61,7 @@ cdef void backward_wide(const Network *net, const real *W, Block *b, Sums *sums)
             a=b.F, a_i=net.block, a_k=1,
             v=b.C, v_p=panel, v_k=LANES,
             start=ZERO, bias=NULL,
-            out=g + net.W2, out_i=LANES, out_p=net.m * LANES, finish=ADD))
+            out=g + net.W2, out_i=LANES, out_p=net.m * LANES, finish=finish))
         product(Product(
             rows=b.rows, columns=panels, terms=net.m,
             a=b.F, a_i=1, a_k=net.block,
@@ -71,7 +72,7 @@ cdef void backward_wide(const Network *net, const real *W, Block *b, Sums *sums)
             db = broadcast(0)
             for i in range(b.rows):
                 db = db + load(b.C + p * panel + i * LANES)
-            store(g + net.b1 + p * LANES, load(g + net.b1 + p * LANES) + db)
+            store(g + net.b1 + p * LANES, db if sums.fresh else load(g + net.b1 + p * LANES) + db)
         k = 0
     if k < net.d:
         product(Product(
@@ -79,4 +80,4 @@ cdef void backward_wide(const Network *net, const real *W, Block *b, Sums *sums)
             a=b.X + k, a_i=1, a_k=net.d,
             v=b.C, v_p=panel, v_k=LANES,
             start=ZERO, bias=NULL,
-            out=g + k * LANES, out_i=LANES, out_p=net.d * LANES, finish=ADD))
+            out=g + k * LANES, out_i=LANES, out_p=net.d * LANES, finish=finish))

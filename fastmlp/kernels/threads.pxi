@@ -1,0 +1,119 @@
+# A team of threads, for the length of one call.
+#
+# Its threads are started when a call begins and gone when it ends: between calls there is nothing that
+# a forked child could miss, that another library's pool could collide with, or that counts against a
+# quota. OpenMP's threads outlive their loop: a forked child waits for them for ever, and two copies of
+# its runtime in one process get in each other's way.
+#
+# Two locks for each helper, one to start it and one to say that it is done; a chunk is claimed under a
+# lock. Nobody spins: a pass takes 0.3 ms or more (WORTH_THREADS), waking a thread some 10 us.
+
+from cpython.pythread cimport (
+    PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock, PyThread_release_lock, PyThread_type_lock,
+    WAIT_LOCK,
+)
+
+import _thread
+
+cdef enum:
+    THREADS = 16
+
+ctypedef void (*Work)(void *what, Py_ssize_t chunk, Py_ssize_t thread) noexcept nogil
+
+
+cdef class Team:
+    """At most THREADS threads, the caller's among them; `with` starts the others and sends them away."""
+    cdef Py_ssize_t size
+    cdef Py_ssize_t present     # helpers that have been started
+    cdef Work work              # NULL: go home
+    cdef void *what
+    cdef Py_ssize_t chunks, next
+    cdef PyThread_type_lock claim
+    cdef PyThread_type_lock start[THREADS]
+    cdef PyThread_type_lock done[THREADS]
+
+    def __cinit__(self, Py_ssize_t threads):
+        cdef Py_ssize_t i
+        self.size = min(threads, THREADS)
+        if self.size == 1:
+            return
+        self.claim = held_lock()
+        PyThread_release_lock(self.claim)
+        for i in range(1, self.size):
+            self.start[i] = held_lock()
+            self.done[i] = held_lock()
+
+    def __dealloc__(self):
+        cdef Py_ssize_t i
+        free_lock(self.claim)
+        for i in range(THREADS):
+            free_lock(self.start[i])
+            free_lock(self.done[i])
+
+    def __enter__(self):
+        for i in range(1, self.size):
+            try:
+                _thread.start_new_thread(self.help, (i,))
+            except RuntimeError:  # no more threads to be had: those that came do the work
+                break
+            self.present = i
+
+    def __exit__(self, *exception):
+        self.work = NULL
+        with nogil:
+            self.call_helpers()
+        self.present = 0
+
+    def help(self, Py_ssize_t thread):
+        """What a helper does until it is sent home."""
+        with nogil:
+            while True:
+                PyThread_acquire_lock(self.start[thread], WAIT_LOCK)
+                if self.work == NULL:
+                    PyThread_release_lock(self.done[thread])
+                    break
+                self.work_off(thread)
+                PyThread_release_lock(self.done[thread])
+
+    cdef void run(self, Work work, void *what, Py_ssize_t chunks) noexcept nogil:
+        """work(what, chunk, thread) for every chunk, in any order, by whoever is free."""
+        self.work, self.what, self.chunks, self.next = work, what, chunks, 0
+        if self.present and chunks > 1:
+            self.call_helpers()
+        else:
+            self.work_off(0)
+
+    cdef void call_helpers(self) noexcept nogil:
+        cdef Py_ssize_t i
+        for i in range(1, self.present + 1):
+            PyThread_release_lock(self.start[i])
+        if self.work != NULL:
+            self.work_off(0)
+        for i in range(1, self.present + 1):
+            PyThread_acquire_lock(self.done[i], WAIT_LOCK)
+
+    cdef void work_off(self, Py_ssize_t thread) noexcept nogil:
+        cdef Py_ssize_t chunk
+        while True:
+            if self.present:
+                PyThread_acquire_lock(self.claim, WAIT_LOCK)
+            chunk = self.next
+            self.next += 1
+            if self.present:
+                PyThread_release_lock(self.claim)
+            if chunk >= self.chunks:
+                return
+            self.work(self.what, chunk, thread)
+
+
+cdef PyThread_type_lock held_lock() except NULL:
+    cdef PyThread_type_lock lock = PyThread_allocate_lock()
+    if lock == NULL:
+        raise MemoryError("no memory for a lock")
+    PyThread_acquire_lock(lock, WAIT_LOCK)
+    return lock
+
+
+cdef void free_lock(PyThread_type_lock lock) noexcept:
+    if lock != NULL:
+        PyThread_free_lock(lock)
