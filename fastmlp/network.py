@@ -129,6 +129,10 @@ class MLP:
         >>> net.predict([[2.0], [-5.0]])
         array([4., 1.])
         """
+        if n_threads is None:
+            E = kernels._predict_few(X, self.parameters, self.sizes)
+            if E is not None:
+                return E
         X = _checks.matrix("X", X, self.dtype, columns=self.sizes[0])
         E = kernels._forward(X, *self.weights, n_threads)
         return E[:, 0] if self.sizes[2] == 1 else E

@@ -136,6 +136,10 @@ def _forward(X, W1, W2, n_threads=None):
     return out
 
 
+def _predict_few(X, parameters, sizes):
+    return _modules[parameters.dtype].predict_few(X, parameters, *sizes)
+
+
 def _loss(X, Y, w, W1, W2):
     return _modules[W1.dtype].loss_and_gradients(X, Y, w, W1, W2, None, None, threads())
 

@@ -18,7 +18,7 @@ cdef void load_narrow(const Network *net, const Rows *data, const int64_t *order
             X[(i // LANES * net.d + k) * LANES + i % LANES] = 0
 
 
-cdef inline void forward_units(int units, int columns, const Network *net, const real *W, Block *b,
+cdef inline void forward_units(int units, int columns, const Network *net, const Weights *W, Block *b,
                                Py_ssize_t j, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
     """Units j .. j+units of vectors first..last, `columns` at a time; inlined with constants for both."""
     cdef vec c[4 * 4]
@@ -33,8 +33,8 @@ cdef inline void forward_units(int units, int columns, const Network *net, const
     for r from first <= r <= last - columns by columns:
         for i in range(units):
             for p in range(columns):
-                c[i * columns + p] = broadcast(W[net.b1 + j + i])
-        w = W + j
+                c[i * columns + p] = broadcast(W.b1[j + i])
+        w = W.W1 + j
         for k in range(net.d):
             for p in range(columns):
                 x[p] = load(X + p * net.d * LANES)
@@ -49,11 +49,11 @@ cdef inline void forward_units(int units, int columns, const Network *net, const
                 c[i * columns + p] = relu(c[i * columns + p])
                 store(C + i * LANES, c[i * columns + p])
             C += net.h * LANES
-        w = W + net.W2 + j * net.m
+        w = W.W2 + j * net.m
         E = b.F + r * LANES
         for o in range(net.m):
             for p in range(columns):
-                e = broadcast(W[net.b2 + o]) if j == 0 else load(E + p * LANES)
+                e = broadcast(W.b2[o]) if j == 0 else load(E + p * LANES)
                 for i in range(units):
                     e = e + w[i * net.m] * c[i * columns + p]
                 store(E + p * LANES, e)
@@ -61,13 +61,13 @@ cdef inline void forward_units(int units, int columns, const Network *net, const
             E += net.block
 
 
-cdef inline void forward_all(int units, const Network *net, const real *W, Block *b, Py_ssize_t j) noexcept nogil:
+cdef inline void forward_all(int units, const Network *net, const Weights *W, Block *b, Py_ssize_t j) noexcept nogil:
     cdef Py_ssize_t R = vectors(b.rows)
     forward_units(units, COLUMNS, net, W, b, j, 0, R)
     forward_units(units, 1, net, W, b, j, R - R % COLUMNS, R)
 
 
-cdef void forward_narrow(const Network *net, const real *W, Block *b) noexcept nogil:
+cdef void forward_narrow(const Network *net, const Weights *W, Block *b) noexcept nogil:
     """B = A W1, C = ReLU(B), E = [C, 1] W2."""
     cdef Py_ssize_t j = 0
     while j + 4 <= net.h:

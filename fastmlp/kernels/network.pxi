@@ -16,6 +16,13 @@ cdef struct Network:
     Py_ssize_t size         # numbers in a parameter vector, up to whole vectors
     Py_ssize_t block        # rows in a block, whole vectors
 
+cdef struct Weights:        # of a forward pass
+    const real *W1          # wide: one vector for each panel p and feature k, at p W1_p + k W1_k
+    Py_ssize_t W1_p, W1_k
+    const real *b1
+    const real *W2          # wide: panel by panel
+    const real *b2
+
 cdef struct Rows:           # a data set
     Py_ssize_t n
     const real *X           # (n, d)
@@ -100,6 +107,27 @@ cdef void to_plain(const Network *net, const real *W, real *W1, real *W2) noexce
     memcpy(W2 + net.h * net.m, W + net.b2, net.m * sizeof(real))
 
 
+cdef Weights native_weights(const Network *net, const real *W) noexcept nogil:
+    return Weights(W, net.d * LANES, LANES, W + net.b1, W + net.W2, W + net.b2)
+
+
+cdef Weights plain_weights(const Network *net, const real *W, real *panels) noexcept nogil:
+    """The weights as the user has them, W1 (d+1, h) and W2 (h+1, m) one after the other.
+
+    In a wide network the last panel then reads on into the next row, in lanes that forward_wide clears
+    (there is always one: W2 follows W1); only W2 is brought into panels (width, m).
+    """
+    cdef const real *W2 = W + (net.d + 1) * net.h
+    cdef Py_ssize_t j, o
+    if not net.narrow:
+        memset(panels, 0, net.width * net.m * sizeof(real))
+        for j in range(net.h):
+            for o in range(net.m):
+                panels[(j // LANES * net.m + o) * LANES + j % LANES] = W2[j * net.m + o]
+        return Weights(W, LANES, net.h, W + net.d * net.h, panels, W2 + net.h * net.m)
+    return Weights(W, LANES, net.h, W + net.d * net.h, W2, W2 + net.h * net.m)
+
+
 cdef inline Py_ssize_t row(const int64_t *order, Py_ssize_t i) noexcept nogil:
     return i if order == NULL else <Py_ssize_t> order[i]
 
@@ -147,7 +175,7 @@ cdef Block load_block(const Network *net, const Rows *data, const int64_t *order
     return b
 
 
-cdef void forward_block(const Network *net, const real *W, Block *b) noexcept nogil:
+cdef void forward_block(const Network *net, const Weights *W, Block *b) noexcept nogil:
     if net.narrow:
         forward_narrow(net, W, b)
     else:

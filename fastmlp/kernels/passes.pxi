@@ -16,6 +16,10 @@ cdef double BREATH = 5e8
 cdef double WORTH_A_CHUNK = 3e6
 cdef double WORTH_THREADS = 3e7
 
+# Rows of a prediction for which it does not pay to bring the weights into the kernels' order.
+cdef enum:
+    FEW = 16
+
 cdef struct Sums:           # what a pass over rows adds up
     double *H               # (m, LANES) squared residuals
     real *gradient          # (size,)
@@ -68,6 +72,7 @@ cdef void add_rows(const Pass *p, Py_ssize_t first, Py_ssize_t last, const Block
     """Rows first..last: their squared residuals and, unless the scale is 0, their gradient."""
     cdef const Network *net = p.net
     cdef const Rows *data = p.data
+    cdef Weights weights = native_weights(net, p.W)
     cdef Block b
     cdef Py_ssize_t i, rows
     for i from first <= i < last by net.block:
@@ -79,7 +84,7 @@ cdef void add_rows(const Pass *p, Py_ssize_t first, Py_ssize_t last, const Block
         if p.scale != 0 and net.tiny:
             tiny_block(net, p.W, &b, p.scale, sums)
             continue
-        forward_block(net, p.W, &b)
+        forward_block(net, &weights, &b)
         residual_block(net, &b, p.scale, sums)
         if p.scale == 0:
             continue
@@ -107,16 +112,22 @@ cdef void add_chunk(void *what, Py_ssize_t chunk, Py_ssize_t thread) noexcept no
 cdef void predict_chunk(void *what, Py_ssize_t chunk, Py_ssize_t thread) noexcept nogil:
     cdef Pass *p = <Pass *> what
     cdef const Network *net = p.net
+    cdef Weights weights = native_weights(net, p.W)
     cdef Block b
     cdef Py_ssize_t first = p.first + chunk * p.chunk
-    cdef Py_ssize_t i, j, o, rows, last = min(first + p.chunk, p.last)
+    cdef Py_ssize_t i, rows, last = min(first + p.chunk, p.last)
     for i from first <= i < last by net.block:
         rows = min(net.block, last - i)
         b = load_block(net, p.data, NULL, i, rows, <real *> p.buffers[thread].X, &p.buffers[thread])
-        forward_block(net, p.W, &b)
-        for o in range(net.m):
-            for j in range(rows):
-                p.E[(i + j) * net.m + o] = b.F[o * net.block + j]
+        forward_block(net, &weights, &b)
+        store_outputs(net, &b, p.E + i * net.m)
+
+
+cdef inline void store_outputs(const Network *net, const Block *b, real *E) noexcept nogil:
+    cdef Py_ssize_t i, o
+    for o in range(net.m):
+        for i in range(b.rows):
+            E[i * net.m + o] = b.F[o * net.block + i]
 
 
 cdef void finish_gradient(const Network *net, const real *W, Sums *sums) noexcept nogil:
@@ -265,6 +276,48 @@ def forward(cnp.ndarray X, cnp.ndarray W1, cnp.ndarray W2, cnp.ndarray out, Py_s
     with work.team, nogil:
         to_native(&work.net, w1, w2, work.W)
         work.team.run(predict_chunk, &p, (rows.n + p.chunk - 1) // p.chunk)
+
+
+def predict_few(X, cnp.ndarray parameters, Py_ssize_t d, Py_ssize_t h, Py_ssize_t m):
+    """The predictions for a few rows, straight from a network's parameters; None for anything else.
+
+    For a small network the checks, the copy of the weights and the memory of a pass cost more than its
+    arithmetic. So this asks, in C, whether X can be used as it is and is small; whatever is not goes the
+    long way, which also has the error messages. The bits are the same.
+    """
+    cdef cnp.ndarray array, out
+    cdef Network net
+    cdef Weights w
+    cdef Block b
+    cdef Rows rows
+    cdef real *scratch
+    cdef cnp.npy_intp shape[2]
+    if not cnp.PyArray_CheckExact(X):
+        return None
+    array = X
+    if (
+        cnp.PyArray_TYPE(array) != cnp.PyArray_TYPE(parameters) or cnp.PyArray_NDIM(array) != 2
+        or not cnp.PyArray_ISCARRAY_RO(array) or cnp.PyArray_DIM(array, 1) != d
+        or not 0 < cnp.PyArray_DIM(array, 0) <= FEW
+    ):
+        return None
+    rows = Rows(cnp.PyArray_DIM(array, 0), elements(array), NULL, NULL, NULL)
+    net = network(d, h, m, rows.n)
+    if rows.n * operations(&net) > WORTH_A_CHUNK:
+        return None
+    shape[0], shape[1] = rows.n, m
+    out = cnp.PyArray_EMPTY(1 if m == 1 else 2, shape, cnp.PyArray_TYPE(parameters), 0)
+    scratch = <real *> PyMem_RawMalloc((net.block * (d + net.width + m) + net.width * m) * sizeof(real))
+    if scratch == NULL:
+        raise MemoryError("no memory for a prediction")
+    w = plain_weights(&net, elements(parameters), scratch)
+    b.C = scratch + net.width * m
+    b.F = b.C + net.block * net.width
+    b = load_block(&net, &rows, NULL, 0, rows.n, b.F + net.block * m, &b)
+    forward_block(&net, &w, &b)
+    store_outputs(&net, &b, elements(out))
+    PyMem_RawFree(scratch)
+    return out
 
 
 def loss_and_gradients(cnp.ndarray X, cnp.ndarray Y, cnp.ndarray w, cnp.ndarray W1,

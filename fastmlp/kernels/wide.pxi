@@ -5,35 +5,44 @@
 # in a panel would lie h apart, for a power of two in the same few sets of the cache. The last panel
 # is padded; its unused lanes are zero in the weights, and so in C and in the gradients.
 
-cdef void forward_wide(const Network *net, const real *W, Block *b) noexcept nogil:
+cdef void forward_wide(const Network *net, const Weights *w, Block *b) noexcept nogil:
     """B = A W1, C = ReLU(B), E = [C, 1] W2."""
     cdef Py_ssize_t panels = net.width // LANES, panel = net.block * LANES
-    cdef Py_ssize_t i, o, p
-    cdef int r
-    cdef vec e[LANES]
-    cdef vec w
-    cdef const real *C
+    cdef Py_ssize_t i, o
     cdef real *last = b.C + (panels - 1) * panel
     product(Product(
         rows=b.rows, columns=panels, terms=net.d,
         a=b.X, a_i=net.d, a_k=1,
-        v=W, v_p=net.d * LANES, v_k=LANES,
-        start=VECTORS, bias=W + net.b1,
+        v=w.W1, v_p=w.W1_p, v_k=w.W1_k,
+        start=VECTORS, bias=w.b1,
         out=b.C, out_i=LANES, out_p=panel, finish=RELU))
     if net.h % LANES:
         # an infinite x times the padding's zero is NaN: keep it out of the unused lanes
         for i in range(b.rows):
             store(last + i * LANES, first_lanes(load(last + i * LANES), net.h % LANES))
     for o in range(net.m):
-        for i from 0 <= i < b.rows by LANES:
-            for r in range(LANES):
-                e[r] = broadcast(0)
-            for p in range(panels):
-                C = b.C + p * panel + i * LANES
-                w = load(W + net.W2 + (p * net.m + o) * LANES)
-                for r in range(LANES):
-                    e[r] = e[r] + load(C + r * LANES) * w
-            store(b.F + o * net.block + i, lane_sums(e) + W[net.b2 + o])
+        for i from 0 <= i <= b.rows - LANES by LANES:
+            output_rows(LANES, net, w, b, i, o)
+        if b.rows % LANES:
+            output_rows(b.rows % LANES, net, w, b, b.rows - b.rows % LANES, o)
+
+
+cdef inline void output_rows(int rows, const Network *net, const Weights *w, Block *b,
+                             Py_ssize_t i, Py_ssize_t o) noexcept nogil:
+    """E of output o for at most LANES rows from i on; in registers where `rows` is a constant."""
+    cdef vec e[LANES]
+    cdef vec W2
+    cdef const real *C = b.C + i * LANES
+    cdef Py_ssize_t p
+    cdef int r
+    for r in range(LANES):
+        e[r] = broadcast(0)
+    for p in range(net.width // LANES):
+        W2 = load(w.W2 + (p * net.m + o) * LANES)
+        for r in range(rows):
+            e[r] = e[r] + load(C + r * LANES) * W2
+        C += net.block * LANES
+    store(b.F + o * net.block + i, lane_sums(e) + w.b2[o])
 
 
 cdef void backward_wide(const Network *net, const real *W, Block *b, Sums *sums) noexcept nogil:
