@@ -118,8 +118,19 @@ def epochs_scan(X, Y, W1, W2, batch, shuffle):
 
 
 def predict(X, W1, W2):
-    """From an array of JAX's to another; the weights are constants of the compiled function."""
+    """From an array of JAX's to another, in blocks; the weights are constants of the compiled function."""
+    n, d = X.shape
+    rows = common.rows_of_block(n, W1.shape[1])
+    whole = n // rows * rows
     weights = [jnp.array(w) for w in common.views(common.packed(W1, W2), common.sizes(W1, W2))]
-    forward = jax.jit(lambda X: _forward(weights, X.T).T)
+
+    def forward(X):
+        return _forward(weights, X.T).T
+
+    @jax.jit
+    def run(X):
+        blocks = jax.lax.map(forward, X[:whole].reshape(-1, rows, d))
+        return jnp.concatenate([blocks.reshape(whole, -1), forward(X[whole:])])
+
     X = jnp.array(X)
-    return lambda: forward(X).block_until_ready()
+    return lambda: run(X).block_until_ready()

@@ -86,6 +86,6 @@ def epochs(X, Y, W1, W2, batch, shuffle):
 
 
 def predict(X, W1, W2):
-    """All rows at once."""
+    """In blocks."""
     _, _, weights, _ = _buffers(W1, W2)
-    return lambda: _forward(X.T, *weights)[1].T
+    return common.in_blocks(lambda X: _forward(X.T, *weights)[1].T, X, W1.shape[1], np.concatenate)

@@ -31,17 +31,6 @@ def _session(W1, W2):
 
 
 def predict(X, W1, W2):
-    """One row by `run`; more into a bound array, which costs 30 µs a call and saves a fresh one."""
+    """In blocks. Bound buffers are slower: 34 ms for 10**6 rows of 8→32→1, not 27; 40 µs for one, not 6."""
     session = _session(W1, W2)
-    if len(X) == 1:
-        return lambda: session.run(None, {"X": X})[0]
-    E = np.empty((len(X), W2.shape[1]), X.dtype)
-    binding = session.io_binding()
-    binding.bind_cpu_input("X", X)
-    binding.bind_ortvalue_output("E", onnxruntime.OrtValue.ortvalue_from_numpy(E))
-
-    def run():
-        session.run_with_iobinding(binding)
-        return binding.get_outputs()[0].numpy()
-
-    return run
+    return common.in_blocks(lambda X: session.run(None, {"X": X})[0], X, W1.shape[1], np.concatenate)

@@ -84,13 +84,12 @@ def epochs(X, Y, W1, W2, batch, shuffle):
     return train
 
 
-def predict(X, W1, W2):
-    """From a tensor to a tensor."""
+def predict(X, W1, W2, forward=forward):
+    """From a tensor to a tensor, in blocks."""
     weights = parameters(W1, W2)
-    X = torch.from_numpy(X).T
 
     @torch.inference_mode()
-    def run():
-        return forward(weights, X).T
+    def predict(X):
+        return forward(weights, X.T).T
 
-    return run
+    return common.in_blocks(predict, torch.from_numpy(X), W1.shape[1], torch.cat)
