@@ -1,7 +1,8 @@
 """PyTorch, eager: autograd and torch.optim, without modules and without a DataLoader.
 
-Of the forms of the optimizers, the plain SGD and the fused Adam were fastest for small networks; for wide
-ones all are about the same.
+Of the forms of the optimizers, the plain SGD and the fused Adam are fastest for small networks; for wide
+ones all are about the same. Without autograd, with the gradient written out as in with_numpy.py, a step of
+3→4→1 with 256 rows would take 40 µs in place of 160, and one of 64→256→1 330 in place of 400.
 """
 
 import torch
@@ -51,7 +52,7 @@ def _step(weights, optimizer, X, Y):
     loss(weights, X, Y).backward()
     optimizer.step()
     for w in weights:
-        w.grad = None  # as optimizer.zero_grad, which takes 10 µs
+        w.grad = None  # as optimizer.zero_grad does in 10 µs more
 
 
 def steps(X, Y, W1, W2):

@@ -1,6 +1,7 @@
 """torch.compile: gradient and optimizer's step in one graph, called through C++ (the option cpp_wrapper).
 
-The option takes 71 to 56 µs a step at 3→4→1; max-autotune changed nothing.
+A step of 3→4→1 with 256 rows takes 56 µs with the option and 71 without; max-autotune changes nothing. Eight
+steps unrolled in one graph would take 28 µs each, and 12 s to compile.
 """
 
 import torch
