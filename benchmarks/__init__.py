@@ -1,4 +1,5 @@
 """Benchmarks against the NumPy reference: ``python -m benchmarks.table`` writes those of the README.
 
-What the import costs stands apart: ``python -m benchmarks.import_time``.
+What the import costs stands apart: ``python -m benchmarks.import_time``. So does the comparison with other
+libraries: ``python -m benchmarks.peers``.
 """

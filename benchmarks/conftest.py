@@ -1,10 +1,10 @@
 """One thread on one processor, for both sides, before NumPy is loaded; the option --toy."""
 
-import os
+from benchmarks import pinning
 
-for library in ("OMP", "OPENBLAS", "MKL"):
-    os.environ[f"{library}_NUM_THREADS"] = "1"
-os.environ["FASTMLP_NUM_THREADS"] = "1"
+pinning.limit(1)
+
+collect_ignore = ["comparison.py", "competitors", "picture.py"]  # they need the dependency group `peers`
 
 
 def pytest_addoption(parser):
@@ -12,8 +12,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    if hasattr(os, "sched_setaffinity") and not config.getoption("--toy"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    if not config.getoption("--toy"):
+        pinning.pin(1)
 
 
 def pytest_generate_tests(metafunc):

@@ -11,8 +11,9 @@ ROWS = (32, 1309, 100_000)
 TOY_SIZES = ((3, 4, 1), (16, 20, 2))
 TOY_ROWS = (32, 100)
 
-ROUND = 2e-3  # seconds: a shorter round would measure the clock
+ROUND = 1e-2  # seconds: a shorter round would measure the clock, and what a call costs
 ROUNDS = 7
+PAUSE = 0.05  # seconds between two of many sides: after a call a library's threads spin on for a while
 BUDGET = 20.0  # seconds for all rounds of one case, but at least three rounds
 
 
@@ -33,39 +34,69 @@ def data(sizes, n, dtype):
     return tuple((rng.integers(-4, 5, shape) / 4).astype(dtype) for shape in shapes)
 
 
+def repeated(function):
+    """A function that calls another one so many times."""
+
+    def run(count):
+        for _ in range(count):
+            function()
+
+    return run
+
+
 def measure_pair(benchmark, ours, reference, toy):
     """Time `ours` with pytest-benchmark, and `reference` in turn with it, before each of its rounds.
 
     Each is called so often in a round that the round lasts ROUND; the benchmark's extra_info holds
     both calls per round, and the seconds of the rounds of `reference`.
     """
+    ours, reference = repeated(ours), repeated(reference)
     calls, seconds = _calls(ours, toy)
     reference_calls, reference_seconds = _calls(reference, toy)
-    rounds = 1 if toy else max(3, min(ROUNDS, int(BUDGET / (seconds + reference_seconds))))
     measured = []
 
     def reference_round():
-        started = time.perf_counter()
-        for _ in range(reference_calls):
-            reference()
-        measured.append((time.perf_counter() - started) / reference_calls)
+        measured.append(_seconds(reference, reference_calls) / reference_calls)
 
-    def our_round():
-        for _ in range(calls):
-            ours()
-
-    benchmark.pedantic(our_round, setup=reference_round, rounds=rounds)
+    rounds = _rounds(seconds + reference_seconds, toy)
+    benchmark.pedantic(ours, (calls,), setup=reference_round, rounds=rounds)
     benchmark.extra_info.update(calls=calls, reference_seconds=statistics.median(measured))
 
 
-def _calls(function, toy):
-    """How often to call a function in a round, and how long the round then lasts; warms it up."""
-    calls = 1
+def interleaved(sides, toy):
+    """Time many sides in turn: the median seconds of one unit of the work of each.
+
+    ``sides[name](count)`` does `count` units of work, in a call that is made to last ROUND. What is
+    compiled at the first call is not timed.
+    """
+    counts, seconds = {}, 0.0
+    for name, run in sides.items():
+        run(1)
+        counts[name], taken = _calls(run, toy)
+        seconds += taken
+    measured = {name: [] for name in sides}
+    for _ in range(_rounds(seconds, toy)):
+        for name, run in sides.items():
+            time.sleep(PAUSE)
+            measured[name].append(_seconds(run, counts[name]) / counts[name])
+    return {name: statistics.median(times) for name, times in measured.items()}
+
+
+def _calls(run, toy):
+    """The `count` for which run(count) lasts a round, and how long it then lasts; warms it up."""
+    count = 1
     while True:
-        started = time.perf_counter()
-        for _ in range(calls):
-            function()
-        seconds = time.perf_counter() - started
+        seconds = _seconds(run, count)
         if toy or seconds >= ROUND:
-            return calls, seconds
-        calls *= 2
+            return count, seconds
+        count *= 2
+
+
+def _rounds(seconds, toy):
+    return 1 if toy else max(3, min(ROUNDS, int(BUDGET / seconds)))
+
+
+def _seconds(run, count):
+    started = time.perf_counter()
+    run(count)
+    return time.perf_counter() - started

@@ -1,8 +1,11 @@
-"""The benchmarks run: at toy size, and their table can be made; and the time of the import."""
+"""The benchmarks run: at toy size, and their table and picture can be made; and the time of the import."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -23,3 +26,22 @@ def test_benchmarks_at_toy_size_and_their_table():
 
 def test_import_time():
     assert "ms beyond it" in run("from benchmarks import import_time; import_time.main(runs=2)")
+
+
+@pytest.mark.peers
+def test_comparison_with_the_peers_at_toy_size(tmp_path):
+    output, picture = tmp_path / "peers.json", tmp_path / "peers.png"
+    command = ["-m", "benchmarks.peers", "--toy", f"--output={output}", f"--picture={picture}"]
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(output.read_text(encoding="utf-8"))
+    assert report["threads"] == 1
+    assert {case["group"] for case in report["cases"]} == set(report["groups"])
+    for case in report["cases"]:
+        peers = set(case["seconds"]) - {"fastmlp"}
+        assert len(peers) == 7
+        assert set(case["ratios"]) == peers
+        assert case["ratio"] == case["ratios"][case["fastest"]] == min(case["ratios"].values()) > 0
+    for found in report["groups"].values():
+        assert 0 < found["worst"] <= found["geometric_mean"] * (1 + 1e-12)
+    assert picture.stat().st_size > 0

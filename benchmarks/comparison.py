@@ -1,0 +1,207 @@
+"""fastmlp beside its peers: the cases, the proof that all calculate the same, the times and the ratios."""
+
+import math
+from datetime import date
+from functools import partial
+from importlib.metadata import version
+from typing import NamedTuple
+
+import cpuinfo
+import numpy as np
+
+from benchmarks import competitors, grid
+from benchmarks.competitors import OURS, common
+from fastmlp import MLP, kernels, reference, show_config
+from fastmlp.cli import readable
+
+GROUPS = {
+    "step": "A step of full-batch gradient descent",
+    "epoch": "An epoch of Adam",
+    "predict-one": "Prediction of one row",
+    "predict-many": "Prediction of many rows",
+}
+
+
+class Case(NamedTuple):
+    """One comparison."""
+
+    group: str
+    sizes: tuple
+    rows: int
+    dtype: str = "float32"
+    batch: int | None = None
+
+    def __str__(self):
+        batch = f" batch={self.batch}" if self.batch else ""
+        return f"{self.group} {grid.name(self.sizes)} n={self.rows}{batch} {self.dtype}"
+
+
+STEPS = {
+    (3, 4, 1): (256, 1309, 100_000),
+    (4, 8, 1): (256, 10_000),
+    (8, 16, 1): (256, 10_000),
+    (16, 64, 1): (32, 256, 10_000),
+    (64, 256, 1): (256, 10_000),
+    (128, 1024, 1): (256, 10_000),
+    (784, 256, 10): (256, 10_000),
+}
+CASES = (
+    *(Case("step", sizes, n, dtype) for dtype in grid.DTYPES for sizes, rows in STEPS.items() for n in rows),
+    Case("epoch", (3, 4, 1), 1309, batch=32),
+    Case("epoch", (8, 32, 1), 20_640, batch=32),
+    Case("epoch", (64, 256, 1), 20_000, batch=256),
+    Case("predict-one", (3, 4, 1), 1),
+    Case("predict-one", (8, 32, 1), 1),
+    Case("predict-one", (64, 256, 1), 1),
+    Case("predict-many", (3, 4, 1), 1_000_000),
+    Case("predict-many", (8, 32, 1), 1_000_000),
+    Case("predict-many", (64, 256, 1), 100_000),
+)
+TOY_CASES = (
+    Case("step", (3, 4, 1), 32),
+    Case("step", (5, 8, 3), 100, "float64"),
+    Case("epoch", (3, 4, 1), 100, batch=32),
+    Case("predict-one", (3, 4, 1), 1),
+    Case("predict-many", (5, 8, 3), 100),
+)
+
+EQUAL_STEPS = 5
+EQUAL = 1e3  # eps of the movement, for the rounding of the gradients; see _assert_equal_weights
+
+
+def run(cases, toy):
+    """Compare, print each case as it is done, and return the report."""
+    results = []
+    for case in cases:
+        if not results or results[-1]["group"] != case.group:
+            print(_heading(case.group))
+        results.append(_result(case, compare(case, toy)))
+        print(_line(results[-1]), flush=True)
+    groups = _summary(results)
+    print("\nTimes of the fastest peer, as multiples of ours")
+    for group, found in groups.items():
+        mean, worst = f"{found['geometric_mean']:.3g}×", f"{found['worst']:.3g}×"
+        print(f"{GROUPS[group]:42}geometric mean {mean}, worst {worst} ({found['worst_case']})")
+    return {
+        "date": str(date.today()),
+        "threads": kernels.threads(),
+        "cpu": cpuinfo.get_cpu_info().get("brand_raw", "unknown"),
+        "config": show_config(mode="dicts"),
+        "versions": {package: version(package) for package in competitors.PACKAGES},
+        "groups": groups,
+        "cases": results,
+    }
+
+
+def compare(case, toy):
+    """The median seconds that each side takes for a step, an epoch or a prediction."""
+    sides = {"step": _steps, "epoch": _epochs}.get(case.group, _predictions)
+    return grid.interleaved(sides(case), toy)
+
+
+def _steps(case):
+    X, Y, W1, W2 = _problem(case)
+    sides = {name: steps(X, Y, W1, W2) for name, steps in competitors.STEPS.items()}
+    sgd_step = partial(reference.sgd_step, learning_rate=common.LEARNING_RATE, momentum=0, nesterov=False)
+    exact = _trained(X, Y, W1, W2, sgd_step, [np.arange(case.rows)] * EQUAL_STEPS)
+    for name, train in sides.items():
+        _assert_equal_weights(f"{case}: {name}", train(EQUAL_STEPS), exact, (W1, W2))
+    return sides
+
+
+def _epochs(case):
+    X, Y, W1, W2 = _problem(case)
+    few = min(case.rows, EQUAL_STEPS * case.batch - case.batch // 2)  # the last batch is a smaller one
+    start = X[:few], Y[:few], W1, W2
+    adam_step = partial(
+        reference.adam_step,
+        learning_rate=common.LEARNING_RATE,
+        beta1=common.BETA1,
+        beta2=common.BETA2,
+        eps=common.EPS,
+    )
+    exact = _trained(*start, adam_step, np.split(np.arange(few), range(case.batch, few, case.batch)))
+    for name, epochs in competitors.EPOCHS.items():
+        found = epochs(*start, case.batch, shuffle=False)(1)
+        _assert_equal_weights(f"{case}: {name}", found, exact, (W1, W2))
+    return {
+        name: epochs(X, Y, W1, W2, case.batch, shuffle=True) for name, epochs in competitors.EPOCHS.items()
+    }
+
+
+def _predictions(case):
+    X, Y, W1, W2 = grid.data(case.sizes, case.rows, case.dtype)
+    sides = {name: predict(X, W1, W2) for name, predict in competitors.PREDICT.items()}
+    exact = reference.forward(*(A.astype(np.float64) for A in (X, W1, W2)))
+    bounds = reference.error_bounds(X, Y, W1, W2, eps=np.finfo(case.dtype).eps)["E"]
+    for name, predict in sides.items():
+        error = np.abs(np.reshape(np.asarray(predict()), exact.shape) - exact)
+        assert np.all(error <= bounds), f"{case}: {name} predicts something else, by up to {error.max()}"
+    return {name: grid.repeated(predict) for name, predict in sides.items()}
+
+
+def _problem(case):
+    """The grid's data, and weights to start from: from those of the grid, descent could diverge."""
+    X, Y, _, _ = grid.data(case.sizes, case.rows, case.dtype)
+    return X, Y, *MLP(case.sizes, case.dtype, seed=0).weights
+
+
+def _trained(X, Y, W1, W2, optimizer_step, batches):
+    """The weights after a step with each of the batches: the reference's, in double precision."""
+    X, Y, W1, W2 = (A.astype(np.float64) for A in (X, Y, W1, W2))
+    moments = np.zeros((2, W1.size + W2.size))
+    reference.train_epoch(X, Y, W1, W2, moments, 0, optimizer_step, batches)
+    return W1, W2
+
+
+def _assert_equal_weights(name, found, exact, start):
+    """Each step also rounds each weight, by at most eps / 2 of its size.
+
+    Measured over all cases and sides: at most 0.22 of what is allowed. A learning rate that is 1 % off
+    makes more than five times as much.
+    """
+    eps = np.finfo(start[0].dtype).eps
+    found, exact, start = (
+        np.concatenate([np.ravel(W) for W in weights]) for weights in (found, exact, start)
+    )
+    movement = np.linalg.norm(exact - start)
+    allowed = eps * (EQUAL_STEPS / 2 * np.linalg.norm(start) + EQUAL * movement)
+    error = np.linalg.norm(found - exact)
+    assert error <= allowed, f"{name} trains something else: {error / movement:.2g} of the movement apart"
+
+
+def _result(case, seconds):
+    ratios = {name: taken / seconds[OURS] for name, taken in seconds.items() if name != OURS}
+    fastest = min(ratios, key=ratios.get)
+    return {
+        "case": str(case),
+        **case._asdict(),
+        "seconds": seconds,
+        "ratios": ratios,
+        "fastest": fastest,
+        "ratio": ratios[fastest],
+    }
+
+
+def _summary(results):
+    """For each group the worst ratio to the fastest peer, and the geometric mean of these ratios."""
+    groups = {}
+    for group in dict.fromkeys(result["group"] for result in results):
+        members = [result for result in results if result["group"] == group]
+        worst = min(members, key=lambda result: result["ratio"])
+        mean = math.exp(np.mean([math.log(result["ratio"]) for result in members]))
+        groups[group] = {"worst": worst["ratio"], "worst_case": worst["case"], "geometric_mean": mean}
+    return groups
+
+
+def _heading(group):
+    peers = competitors.PREDICT if group.startswith("predict") else competitors.STEPS
+    columns = "".join(f"{name:>18}" for name in peers if name != OURS)
+    return f"\n{GROUPS[group]}\n{'':42}{OURS:>9}{columns}  fastest peer"
+
+
+def _line(result):
+    ours, *peers = (readable(seconds) for seconds in result["seconds"].values())
+    ratios = result["ratios"].values()
+    cells = "".join(f"{time:>10} {ratio:6.3g}×" for time, ratio in zip(peers, ratios, strict=True))
+    return f"{result['case']:42}{ours:>9}{cells}  {result['fastest']}, {result['ratio']:.3g}×"

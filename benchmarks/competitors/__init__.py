@@ -1,0 +1,58 @@
+"""fastmlp and its peers, one module each, behind the same three functions.
+
+``steps(X, Y, W1, W2)``
+    Full-batch gradient descent from these weights.
+``epochs(X, Y, W1, W2, batch, shuffle)``
+    Epochs of Adam; each takes the rows in a new order, or, with ``shuffle=False``, as they come.
+``predict(X, W1, W2)``
+    Predictions.
+
+The first two return ``train(count)``, which takes so many more steps or epochs and returns the weights as
+NumPy arrays (W1, W2); `predict` returns a function without arguments, which returns the predictions (n, m),
+or (n,) for m = 1. Data are brought into the form that suits a library beforehand, and stay there. No side
+needs to calculate the loss, and most do not; fastmlp and scikit-learn do.
+"""
+
+from benchmarks.competitors import (
+    with_fastmlp,
+    with_jax,
+    with_numba,
+    with_numpy,
+    with_onnx,
+    with_sklearn,
+    with_torch,
+    with_torch_compile,
+)
+
+OURS = "fastmlp"
+STEPS = {
+    OURS: with_fastmlp.steps,
+    "NumPy": with_numpy.steps,
+    "numba": with_numba.steps,
+    "JAX scan": with_jax.steps_scan,
+    "JAX jit": with_jax.steps_jit,
+    "torch.compile": with_torch_compile.steps,
+    "PyTorch": with_torch.steps,
+    "scikit-learn": with_sklearn.steps,
+}
+EPOCHS = {
+    OURS: with_fastmlp.epochs,
+    "NumPy": with_numpy.epochs,
+    "numba": with_numba.epochs,
+    "JAX scan": with_jax.epochs_scan,
+    "JAX jit": with_jax.epochs_jit,
+    "torch.compile": with_torch_compile.epochs,
+    "PyTorch": with_torch.epochs,
+    "scikit-learn": with_sklearn.epochs,
+}
+PREDICT = {
+    OURS: with_fastmlp.predict,
+    "NumPy": with_numpy.predict,
+    "numba": with_numba.predict,
+    "JAX jit": with_jax.predict,
+    "torch.compile": with_torch_compile.predict,
+    "PyTorch": with_torch.predict,
+    "scikit-learn": with_sklearn.predict,
+    "ONNX Runtime": with_onnx.predict,
+}
+PACKAGES = ("numpy", "numba", "jax", "torch", "scikit-learn", "onnxruntime")
