@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import fastmlp
-from fastmlp import MLP, reference
+from fastmlp import MLP, kernels, reference
 
 
 def test_parameters_are_one_buffer_with_views():
@@ -196,3 +196,42 @@ def test_show_config(capsys):
         assert value in printed
     with pytest.raises(ValueError, match="mode"):
         fastmlp.show_config("xml")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "sizes", [(3, 4, 1), (5, 13, 3), (7, 33, 1), (16, 64, 1), (64, 256, 10), (20, 100, 3)]
+)
+def test_few_rows_have_the_bits_of_many(build, rng, sizes, dtype):
+    """Also where a row is infinite: it must not come through the unused lanes of the last units."""
+    net = MLP(sizes, dtype, seed=0)
+    X = rng.normal(size=(100, sizes[0])).astype(dtype)
+    X[::7, 0] = np.inf
+    X[3::7, -1] = np.nan
+    for start in range(0, 70, 3):
+        for rows in (1, 2, 3, 15, 16, 17, 30):
+            few = X[start : start + rows]
+            E = kernels._predict_few(few, net.parameters, sizes)
+            assert (E is None) == (rows > 16)
+            together = kernels._forward(X, *net.weights)[start : start + rows]
+            np.testing.assert_array_equal(net.predict(few).reshape(together.shape), together)
+
+
+def test_few_rows_that_are_not_ready_take_the_long_way(rng):
+    net = MLP((3, 4, 1), "float64", seed=0)
+    X = rng.normal(size=(4, 3))
+    expected = net.predict(X)
+    misaligned = np.frombuffer(b"." + X.tobytes(), dtype=np.uint8)[1:].view(np.float64).reshape(4, 3)
+    for other in (
+        X.tolist(),
+        np.asfortranarray(X),
+        np.repeat(X, 2, axis=1)[:, ::2],
+        X.astype(">f8"),
+        misaligned,
+        X.view(type("Subclass", (np.ndarray,), {})),
+    ):
+        assert kernels._predict_few(other, net.parameters, net.sizes) is None
+        np.testing.assert_array_equal(net.predict(other), expected)
+    read_only = X.copy()
+    read_only.flags.writeable = False
+    assert kernels._predict_few(read_only, net.parameters, net.sizes) is not None

@@ -28,6 +28,7 @@ cdef extern from "simd.h" nogil:
     enum: FUSED
     enum: COLUMNS
     enum: REGISTERS
+    void prefetch(const real *p)
     vec broadcast(real x)
     vec load(const real *p)
     void store(real *p, vec v)

@@ -70,6 +70,7 @@ typedef real vec __attribute__((vector_size(VEC_BYTES)));
 typedef real loose_vec __attribute__((vector_size(VEC_BYTES), aligned(sizeof(real))));
 typedef __typeof__((vec){0} < (vec){0}) mask; /* integers, all bits set where true */
 
+static inline void prefetch(const real *p) { __builtin_prefetch(p); }
 static inline vec broadcast(real x) { return x - (vec){0}; }
 static inline vec load(const real *p) { return *(const loose_vec *)p; }
 static inline void store(real *p, vec v) { *(loose_vec *)p = v; }
@@ -123,6 +124,7 @@ static inline vec first_lanes(vec v, ptrdiff_t n)
 #define LANES 1
 typedef real vec;
 
+static inline void prefetch(const real *p) { }
 static inline vec broadcast(real x) { return x; }
 static inline vec load(const real *p) { return *p; }
 static inline void store(real *p, vec v) { *p = v; }

@@ -6,17 +6,18 @@
 # its runtime in one process get in each other's way.
 #
 # Two locks for each helper, one to start it and one to say that it is done; a chunk is claimed under a
-# lock. Nobody spins: a pass takes 0.3 ms or more (WORTH_THREADS), waking a thread some 10 us.
+# lock.
 
 from cpython.pythread cimport (
     PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock, PyThread_release_lock, PyThread_type_lock,
-    WAIT_LOCK,
+    NOWAIT_LOCK, WAIT_LOCK,
 )
 
 import _thread
 
 cdef enum:
     THREADS = 16
+    SPINS = 1000            # some 20 us; waking a sleeping thread takes 40 (both in a virtual machine)
 
 ctypedef void (*Work)(void *what, Py_ssize_t chunk, Py_ssize_t thread) noexcept nogil
 
@@ -68,7 +69,7 @@ cdef class Team:
         """What a helper does until it is sent home."""
         with nogil:
             while True:
-                PyThread_acquire_lock(self.start[thread], WAIT_LOCK)
+                wait_for(self.start[thread])
                 if self.work == NULL:
                     PyThread_release_lock(self.done[thread])
                     break
@@ -90,7 +91,7 @@ cdef class Team:
         if self.work != NULL:
             self.work_off(0)
         for i in range(1, self.present + 1):
-            PyThread_acquire_lock(self.done[i], WAIT_LOCK)
+            wait_for(self.done[i])
 
     cdef void work_off(self, Py_ssize_t thread) noexcept nogil:
         cdef Py_ssize_t chunk
@@ -104,6 +105,15 @@ cdef class Team:
             if chunk >= self.chunks:
                 return
             self.work(self.what, chunk, thread)
+
+
+cdef void wait_for(PyThread_type_lock lock) noexcept nogil:
+    """Take the lock; look for it some SPINS times before going to sleep, from which waking takes so long."""
+    cdef int i
+    for i in range(SPINS):
+        if PyThread_acquire_lock(lock, NOWAIT_LOCK):
+            return
+    PyThread_acquire_lock(lock, WAIT_LOCK)
 
 
 cdef PyThread_type_lock held_lock() except NULL:
