@@ -19,9 +19,8 @@ if X86_64 and GNU:
 # vector code; neither touches NaN, infinity or the order of sums. -g0: a wheel needs no debug data.
 COMMON = ["-O3", "-g0", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"] if GNU else ["/O2"]
 
-# Arguments are checked in Python, once (fastmlp/_checks.py); with cdivision // and % are C's. They stand here
-# as
-# Cython takes no notice of directives in an included file.
+# Arguments are checked in Python, once (fastmlp/_checks.py); with cdivision // and % are C's. The directives
+# stand here as Cython takes no notice of those in an included file.
 DIRECTIVES = dict(
     language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 )

@@ -26,8 +26,8 @@ Nothing here is checked or optimised; arrays are (n, d), (n, m), (d+1, h), (h+1,
 import numpy as np
 
 # OpenBLAS's float32 matrix-vector product reads past its operand in unused lanes (seen with NumPy 2.4.6 for
-# (3, 5) @ (5, 1), after the stack had been filled with signalling NaNs): the result is right, and yet NumPy now
-# and then warns of an invalid value. As a decorator, for the products of this module.
+# (3, 5) @ (5, 1), after the stack had been filled with signalling NaNs): the result is right, and yet NumPy
+# now and then warns of an invalid value. As a decorator, for the products of this module.
 _no_false_alarm = np.errstate(invalid="ignore")
 
 

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-import fastmlp
 from fastmlp import MLP, Trainer, kernels
 
 # Enough work that threads are worth it (WORTH_THREADS in passes.pxi), in several chunks: a wide network, a

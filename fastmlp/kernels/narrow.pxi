@@ -2,7 +2,10 @@
 #
 # X and C are stored vector by vector: one vector of rows, and in it its features (of X) or units (of
 # C) follow one another. A weight is one number for all rows. A gradient is a sum over rows: each
-# weight has a vector of sums, whose lanes are added up once, at the end of the pass.
+# weight has a vector of sums, whose lanes are added up once, at the end of a chunk.
+#
+# The forward pass goes in tiles of 4 units x COLUMNS vectors (simd.h: 4 where there are 32 registers, 2
+# where there are 16), units outside, as what belongs to a unit is then at hand for all rows.
 
 cdef void load_narrow(const Network *net, const Rows *data, const int64_t *order, Py_ssize_t first,
                       Py_ssize_t rows, real *X) noexcept nogil:
@@ -20,7 +23,10 @@ cdef void load_narrow(const Network *net, const Rows *data, const int64_t *order
 
 cdef inline void forward_units(int units, int columns, const Network *net, const Weights *W, Block *b,
                                Py_ssize_t j, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
-    """Units j .. j+units of vectors first..last, `columns` at a time; inlined with constants for both."""
+    """B, C, and E += C W2, for units j .. j+units of vectors first..last, `columns` at a time.
+
+    Inlined with constants for the first two.
+    """
     cdef vec c[4 * 4]
     cdef vec x[4]
     cdef vec e
@@ -61,7 +67,9 @@ cdef inline void forward_units(int units, int columns, const Network *net, const
             E += net.block
 
 
-cdef inline void forward_all(int units, const Network *net, const Weights *W, Block *b, Py_ssize_t j) noexcept nogil:
+cdef inline void forward_all(int units, const Network *net, const Weights *W, Block *b,
+                             Py_ssize_t j) noexcept nogil:
+    """Units j .. j+units of all rows."""
     cdef Py_ssize_t R = vectors(b.rows)
     forward_units(units, COLUMNS, net, W, b, j, 0, R)
     forward_units(units, 1, net, W, b, j, R - R % COLUMNS, R)
@@ -104,13 +112,13 @@ cdef void backward_narrow(const Network *net, const real *W, Block *b, Sums *sum
             rows=net.m, columns=net.h, terms=R,
             a=b.F, a_i=net.block, a_k=LANES,
             v=b.C, v_p=LANES, v_k=net.h * LANES,
-            start=ZERO, bias=NULL,
+            bias=NULL,
             out=g + net.W2 * LANES, out_i=LANES, out_p=net.m * LANES, finish=ADD))
         product(Product(
             rows=net.h, columns=R, terms=net.m,
             a=W + net.W2, a_i=net.m, a_k=1,
             v=b.F, v_p=LANES, v_k=net.block,
-            start=ZERO, bias=NULL,
+            bias=NULL,
             out=b.C, out_i=LANES, out_p=net.h * LANES, finish=ACTIVE))
         for j in range(net.h):
             db = broadcast(0)
@@ -123,5 +131,5 @@ cdef void backward_narrow(const Network *net, const real *W, Block *b, Sums *sum
             rows=net.d - k, columns=net.h, terms=R,
             a=b.X + k * LANES, a_i=LANES, a_k=net.d * LANES,
             v=b.C, v_p=LANES, v_k=net.h * LANES,
-            start=ZERO, bias=NULL,
+            bias=NULL,
             out=g + k * net.h * LANES, out_i=net.h * LANES, out_p=LANES, finish=ADD))

@@ -6,8 +6,8 @@
 # grows with block + chunk/block, not with the number of rows.
 
 cdef enum:
-    PARTS = 16              # chunks under way before their sums are added up
-    CHUNKS = 16             # at most so many in a pass, unless they grow longer than a breath
+    PARTS = 16              # chunks at a time, before their sums are added up
+    CHUNKS = 16             # in a pass, unless they would be too short to be worth it or longer than a breath
 
 # Operations between two looks at the signals: half a second at 1 GF/s, 5 ms at 100 GF/s.
 cdef double BREATH = 5e8
@@ -68,7 +68,8 @@ cdef void residual_block(const Network *net, Block *b, double scale, Sums *sums)
         store(db2 + o * LANES, load(db2 + o * LANES) + db)
 
 
-cdef void add_rows(const Pass *p, Py_ssize_t first, Py_ssize_t last, const Block *buffers, Sums *sums) noexcept nogil:
+cdef void add_rows(const Pass *p, Py_ssize_t first, Py_ssize_t last, const Block *buffers,
+                   Sums *sums) noexcept nogil:
     """Rows first..last: their squared residuals and, unless the scale is 0, their gradient."""
     cdef const Network *net = p.net
     cdef const Rows *data = p.data
@@ -177,7 +178,7 @@ cdef double operations(const Network *net) noexcept nogil:
 
 
 cdef Py_ssize_t chunk_rows(const Network *net, Py_ssize_t rows) noexcept nogil:
-    """Rows in a chunk, whole blocks: CHUNKS chunks, but none too short to be worth it or above a breath."""
+    """Rows in a chunk, whole blocks."""
     cdef double cost = operations(net)
     cdef double chunk = max(<double> rows / CHUNKS, WORTH_A_CHUNK / cost)
     chunk = max(min(chunk, BREATH / cost), 1)
@@ -231,15 +232,18 @@ cdef class Workspace:
     def __dealloc__(self):
         PyMem_RawFree(self.arena)
 
-    cdef Pass plan(self, const Rows *data, const int64_t *order, Py_ssize_t first, Py_ssize_t last, double scale,
-                   real *E) noexcept nogil:
-        return Pass(&self.net, self.W, data, order, first, last, chunk_rows(&self.net, last - first), scale, E,
-                    &self.buffers[0], &self.lanes[0], &self.parts[0])
+    cdef Pass plan(self, const Rows *data, const int64_t *order, Py_ssize_t first, Py_ssize_t last,
+                   double scale, real *E) noexcept nogil:
+        """A pass over rows first..last; its sums begin with the first of add_some."""
+        self.sums.fresh = True
+        return Pass(&self.net, self.W, data, order, first, last, chunk_rows(&self.net, last - first), scale,
+                    E, &self.buffers[0], &self.lanes[0], &self.parts[0])
 
     cdef Py_ssize_t add_some(self, Pass *p) noexcept nogil:
-        """Add the sums of the next chunks of a pass, of all its rows or of PARTS chunks; return their rows.
+        """Add the sums of a pass's next chunks, at most as many as there are parts; return their rows.
 
-        The gradient begins with the first chunk; H goes on.
+        The gradient begins with the first chunk of a pass, and lies in place if there is no other; H goes on
+        from pass to pass.
         """
         cdef Py_ssize_t c, i
         cdef Py_ssize_t rows = min(p.last - p.first, self.count * p.chunk)
@@ -337,7 +341,6 @@ def loss_and_gradients(cnp.ndarray X, cnp.ndarray Y, cnp.ndarray w, cnp.ndarray 
         to_native(net, w1, w2, work.W)
         terms = net.m * total_weight(&rows, NULL, 0, rows.n)
         p = work.plan(&rows, NULL, 0, rows.n, 0 if g1 == NULL else 2 / terms, NULL)
-        work.sums.fresh = True
         while p.first < p.last:
             work.add_some(&p)
         if g1 != NULL:

@@ -1,7 +1,7 @@
 # What the machine could do at best, for benchmarks.roofline: multiply-adds and nothing else.
 
 cdef enum:
-    SUMS = 12               # more than latency times multiply-adds a cycle (4 times 2), and within 16 registers
+    SUMS = 12               # more than 4 cycles of 2 multiply-adds, and they fit into 16 registers
 
 
 def multiply_adds(Py_ssize_t rounds):

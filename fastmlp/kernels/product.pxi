@@ -1,21 +1,15 @@
 # The one product that every step of the network is made of:
 #
-#     out[i, p] = finish(start[i, p] + sum_k a[i, k] v[p, k])
+#     out[i, p] = finish(bias[p] + sum_k a[i, k] v[p, k])
 #
-# v, out and start[i, p] are vectors of LANES numbers; a[i, k] is a number, or in `lanewise_product`
-# a vector too. What stands for i, p and k differs from use to use (wide.pxi, narrow.pxi): that is
-# what the strides say, in numbers (reals) between neighbours.
+# v, bias and out are vectors of LANES numbers; a[i, k] is a number, or in `lanewise_product` a vector
+# too. What i, p and k stand for differs from use to use (wide.pxi, narrow.pxi), and so do the strides.
 #
 # A tile of TILE x 2 sums stays in registers while k runs: for its 2*TILE multiply-adds it loads only
 # TILE + 2 operands. TILE is what the registers hold (simd.h): 8 of AVX-512's 32, 6 of AVX2's 16.
 # Measured on Zen 4, share of the FMA peak at 16, 64 and 784 terms: 8x2 86, 90, 91 %; 4x4 87, 90, 92;
 # 12x2 78, 85, 87. AVX2: 6x2 82, 88, 90 %; 4x2 83, 83, 83.
 # What does not fill a tile is a smaller tile: nothing is padded or computed twice.
-
-cdef enum Start:
-    ZERO
-    SCALARS         # start[i]
-    VECTORS         # start[p]
 
 cdef enum Finish:
     STORE
@@ -24,15 +18,14 @@ cdef enum Finish:
     ADD             # to what out holds
 
 cdef struct Product:
-    Py_ssize_t rows, columns, terms
+    Py_ssize_t rows, columns, terms     # how many i, p and k
     const real *a
-    Py_ssize_t a_i, a_k
+    Py_ssize_t a_i, a_k                 # strides, in numbers, as all that follow
     const real *v
     Py_ssize_t v_p, v_k
+    const real *bias                    # one vector for each p; NULL: 0
     real *out
     Py_ssize_t out_i, out_p
-    Start start
-    const real *bias
     Finish finish
 
 
@@ -47,7 +40,7 @@ cdef inline void tile(int rows, int columns, bint lanewise, const Product *q, Py
     cdef real *out = q.out + i0 * q.out_i + p0 * q.out_p
     cdef Py_ssize_t k
     cdef int i, p
-    if q.start == ZERO:
+    if q.bias == NULL:
         for i in range(rows):
             for p in range(columns):
                 s[2 * i + p] = broadcast(0)
@@ -111,7 +104,8 @@ cdef inline void column(int columns, bint lanewise, const Product *q, Py_ssize_t
 
 cdef inline void columns(bint lanewise, const Product *q) noexcept nogil:
     cdef Py_ssize_t p = 0
-    while q.rows == 1 and p + 8 <= q.columns:  # two sums would wait for one another: a multiply-add takes 4 cycles
+    while q.rows == 1 and p + 8 <= q.columns:
+        # with two sums at a time, each would wait for the 4 cycles of a multiply-add
         tile(1, 8, lanewise, q, 0, p)
         p += 8
     while p + 2 <= q.columns:

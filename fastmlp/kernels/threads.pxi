@@ -9,8 +9,13 @@
 # lock.
 
 from cpython.pythread cimport (
-    PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock, PyThread_release_lock, PyThread_type_lock,
-    NOWAIT_LOCK, WAIT_LOCK,
+    PyThread_acquire_lock,
+    PyThread_allocate_lock,
+    PyThread_free_lock,
+    PyThread_release_lock,
+    PyThread_type_lock,
+    NOWAIT_LOCK,
+    WAIT_LOCK,
 )
 
 import _thread

@@ -36,6 +36,15 @@ cdef void shuffle(int64_t *order, Py_ssize_t first, Py_ssize_t last,
         order[i], order[j] = order[j], order[i]
 
 
+cdef cnp.ndarray room(Py_ssize_t count):
+    """An array with room for so many numbers from its first cache line on."""
+    return cnp.PyArray_EMPTY(1, [count * sizeof(real) + 64], cnp.NPY_UINT8, 0)
+
+
+cdef real *cache_line(cnp.ndarray array) noexcept:
+    return <real *> up_to_multiple(<uintptr_t> cnp.PyArray_DATA(array), 64)
+
+
 cdef class Fit:
     """One fit under way. `run` trains some epochs; everything else is read by the trainer.
 
@@ -84,16 +93,17 @@ cdef class Fit:
             self.order = <int64_t *> cnp.PyArray_DATA(order)
             self.bits = <bitgen_t *> PyCapsule_GetPointer(bit_generator.capsule, "BitGenerator")
         elif net.narrow and self.batch_size == n:
-            blocks = cnp.PyArray_EMPTY(1, [up_to_multiple(n, net.block) // net.block * block_size(net, &self.rows) * sizeof(real) + 64], cnp.NPY_UINT8, 0)
-            self.load_all(<real *> up_to_multiple(<uintptr_t> cnp.PyArray_DATA(blocks), 64))
+            blocks = room(up_to_multiple(n, net.block) // net.block * block_size(net, &self.rows))
+            self.load_all(cache_line(blocks))
         if validation is not None:
             Xv, Yv, wv = validation
             self.validation = Rows(len(Xv), elements(Xv), elements(Yv), elements(wv), NULL)
-        buffers = cnp.PyArray_ZEROS(1, [4 * net.size * sizeof(real) + 64], cnp.NPY_UINT8, 0)
+        buffers = room(4 * net.size)
+        memset(cache_line(buffers), 0, 4 * net.size * sizeof(real))
         self.trained, self.remembered, self.kept = elements(parameters), elements(moments), elements(best)
         self.plain_size = parameters.shape[0]
         self.parameters = self.work.W
-        self.moments = <real *> up_to_multiple(<uintptr_t> cnp.PyArray_DATA(buffers), 64)
+        self.moments = cache_line(buffers)
         self.best = self.moments + 2 * net.size
         self.start = self.best + net.size
         self.take(self.trained, self.parameters)
@@ -236,7 +246,7 @@ cdef class Fit:
         cdef double weight = total_weight(&self.rows, self.order, first, last)
         if weight == 0:
             return 0  # no row counts: nothing to learn from
-        self.add_rows(&self.rows, self.order, first, last, 2 / (net.m * weight))
+        self.pass_over(&self.rows, self.order, first, last, 2 / (net.m * weight))
         self.seen += weight
         if self.optimizer.l2 != 0:
             add_penalty(gradient, W, net.b1, self.optimizer.l2)
@@ -247,11 +257,10 @@ cdef class Fit:
         self.breathe(20.0 * net.size)
         return 0
 
-    cdef int add_rows(self, const Rows *data, const int64_t *order, Py_ssize_t first,
-                      Py_ssize_t last, double scale) except -1 nogil:
+    cdef int pass_over(self, const Rows *data, const int64_t *order, Py_ssize_t first,
+                       Py_ssize_t last, double scale) except -1 nogil:
         """Add the squared residuals of rows first..last to H and, unless `scale` is 0, set the gradient."""
         cdef Pass p = self.work.plan(data, order, first, last, scale, NULL)
-        self.work.sums.fresh = True
         while p.first < p.last:
             self.breathe(self.cost * self.work.add_some(&p))
         return 0
@@ -260,7 +269,7 @@ cdef class Fit:
         """L of the first rows of a data set, at the parameters as they are."""
         cdef Network *net = &self.work.net
         memset(self.work.sums.H, 0, net.m * LANES * sizeof(double))
-        self.add_rows(data, NULL, 0, rows, 0)
+        self.pass_over(data, NULL, 0, rows, 0)
         self.seen = total_weight(data, NULL, 0, rows)
         return self.loss_so_far()
 

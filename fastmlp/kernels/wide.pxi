@@ -14,7 +14,7 @@ cdef void forward_wide(const Network *net, const Weights *w, Block *b) noexcept 
         rows=b.rows, columns=panels, terms=net.d,
         a=b.X, a_i=net.d, a_k=1,
         v=w.W1, v_p=w.W1_p, v_k=w.W1_k,
-        start=VECTORS, bias=w.b1,
+        bias=w.b1,
         out=b.C, out_i=LANES, out_p=panel, finish=RELU))
     if net.h % LANES:
         # an infinite x times the padding's zero is NaN: keep it out of the unused lanes
@@ -79,13 +79,13 @@ cdef void backward_panels(const Network *net, const real *W, Block *b, Sums *sum
             rows=net.m, columns=panels, terms=b.rows,
             a=b.F, a_i=net.block, a_k=1,
             v=C, v_p=panel, v_k=LANES,
-            start=ZERO, bias=NULL,
+            bias=NULL,
             out=dW2, out_i=LANES, out_p=net.m * LANES, finish=finish))
         product(Product(
             rows=b.rows, columns=panels, terms=net.m,
             a=b.F, a_i=1, a_k=net.block,
             v=W + net.W2 + p * net.m * LANES, v_p=net.m * LANES, v_k=LANES,
-            start=ZERO, bias=NULL,
+            bias=NULL,
             out=C, out_i=LANES, out_p=panel, finish=ACTIVE))
         for j in range(panels):
             db = broadcast(0)
@@ -98,5 +98,5 @@ cdef void backward_panels(const Network *net, const real *W, Block *b, Sums *sum
             rows=net.d - k, columns=panels, terms=b.rows,
             a=b.X + k, a_i=1, a_k=net.d,
             v=C, v_p=panel, v_k=LANES,
-            start=ZERO, bias=NULL,
+            bias=NULL,
             out=dW1 + k * LANES, out_i=LANES, out_p=net.d * LANES, finish=finish))
