@@ -11,14 +11,21 @@ cdef void load_narrow(const Network *net, const Rows *data, const int64_t *order
                       Py_ssize_t rows, real *X) noexcept nogil:
     """X of rows first .. first+rows, turned over; zero in the lanes past the last row."""
     cdef const real *x
-    cdef Py_ssize_t i, k
-    for i in range(rows):
-        x = data.X + row(order, first + i) * net.d
-        for k in range(net.d):
-            X[(i // LANES * net.d + k) * LANES + i % LANES] = x[k]
-    for i in range(rows, up_to_multiple(rows, LANES)):
-        for k in range(net.d):
-            X[(i // LANES * net.d + k) * LANES + i % LANES] = 0
+    cdef Py_ssize_t i, k, left
+    cdef int lane
+    for i from 0 <= i < rows by LANES:
+        left = min(LANES, rows - i)
+        if order == NULL and left == LANES:
+            x = data.X + (first + i) * net.d
+            for k in range(net.d):
+                for lane in range(LANES):
+                    X[k * LANES + lane] = x[lane * net.d + k]
+        else:
+            for lane in range(LANES):
+                x = data.X + row(order, first + i + lane) * net.d if lane < left else NULL
+                for k in range(net.d):
+                    X[k * LANES + lane] = x[k] if x != NULL else 0
+        X += net.d * LANES
 
 
 cdef inline void forward_units(int units, int columns, const Network *net, const Weights *W, Block *b,
