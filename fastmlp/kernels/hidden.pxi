@@ -22,7 +22,7 @@ cdef struct HiddenGradient:
     real *db1               # the same
     real *dW1
     Py_ssize_t dW1_k, dW1_p
-    Finish finish           # STORE or ADD
+    bint fresh              # the sums hold nothing yet
 
 
 cdef inline void hidden_tile(int features, int columns, bint lanewise, const HiddenGradient *q,
@@ -60,14 +60,10 @@ cdef inline void hidden_tile(int features, int columns, bint lanewise, const Hid
         px += q.x_t
         C += q.C_t
     for p in range(columns):
-        put(q.finish, q.dW2 + (p0 + p) * LANES, dW2[p])
-        put(q.finish, q.db1 + (p0 + p) * LANES, db1[p])
+        put(q.fresh, q.dW2 + (p0 + p) * LANES, dW2[p])
+        put(q.fresh, q.db1 + (p0 + p) * LANES, db1[p])
         for k in range(features):
-            put(q.finish, q.dW1 + k * q.dW1_k + (p0 + p) * q.dW1_p, s[2 * k + p])
-
-
-cdef inline void put(Finish finish, real *to, vec v) noexcept nogil:
-    store(to, load(to) + v if finish == ADD else v)
+            put(q.fresh, q.dW1 + k * q.dW1_k + (p0 + p) * q.dW1_p, s[2 * k + p])
 
 
 cdef inline void hidden_column(int columns, bint lanewise, const HiddenGradient *q,

@@ -105,6 +105,7 @@ cdef void backward_narrow(const Network *net, const real *W, Block *b, Sums *sum
     cdef Py_ssize_t j, r, k
     cdef vec db
     cdef real *g = sums.lanes
+    cdef Finish finish = STORE if sums.fresh else ADD
     if net.m == 1:
         hidden_gradient_rows(HiddenGradient(
             columns=net.h, terms=R, features=net.d,
@@ -112,7 +113,7 @@ cdef void backward_narrow(const Network *net, const real *W, Block *b, Sums *sum
             x=b.X, x_k=LANES, x_t=net.d * LANES,
             C=b.C, C_p=LANES, C_t=net.h * LANES,
             dW2=g + net.W2 * LANES, db1=g + net.b1 * LANES,
-            dW1=g, dW1_k=net.h * LANES, dW1_p=LANES, finish=ADD))
+            dW1=g, dW1_k=net.h * LANES, dW1_p=LANES, fresh=sums.fresh))
         k = min(net.d, FUSED)
     else:
         lanewise_product(Product(
@@ -120,7 +121,7 @@ cdef void backward_narrow(const Network *net, const real *W, Block *b, Sums *sum
             a=b.F, a_i=net.block, a_k=LANES,
             v=b.C, v_p=LANES, v_k=net.h * LANES,
             bias=NULL,
-            out=g + net.W2 * LANES, out_i=LANES, out_p=net.m * LANES, finish=ADD))
+            out=g + net.W2 * LANES, out_i=LANES, out_p=net.m * LANES, finish=finish))
         product(Product(
             rows=net.h, columns=R, terms=net.m,
             a=W + net.W2, a_i=net.m, a_k=1,
@@ -131,7 +132,7 @@ cdef void backward_narrow(const Network *net, const real *W, Block *b, Sums *sum
             db = broadcast(0)
             for r in range(R):
                 db = db + load(b.C + (r * net.h + j) * LANES)
-            store(g + (net.b1 + j) * LANES, load(g + (net.b1 + j) * LANES) + db)
+            put(sums.fresh, g + (net.b1 + j) * LANES, db)
         k = 0
     if k < net.d:
         lanewise_product(Product(
@@ -139,4 +140,4 @@ cdef void backward_narrow(const Network *net, const real *W, Block *b, Sums *sum
             a=b.X + k * LANES, a_i=LANES, a_k=net.d * LANES,
             v=b.C, v_p=LANES, v_k=net.h * LANES,
             bias=NULL,
-            out=g + k * net.h * LANES, out_i=net.h * LANES, out_p=LANES, finish=ADD))
+            out=g + k * net.h * LANES, out_i=net.h * LANES, out_p=LANES, finish=finish))

@@ -66,7 +66,7 @@ cdef Py_ssize_t rows_at_once(const Network *net) noexcept nogil:
     """
     cdef Py_ssize_t row = (net.d + net.width + 2 * net.m) * sizeof(real)
     if net.tiny:
-        return 1024
+        return 2048
     if net.narrow:
         return max(8 * LANES, min(32 * LANES, 16384 // row))
     return max(32, min(128, 655360 // row))
@@ -189,10 +189,3 @@ cdef Block load_block(const Network *net, const Rows *data, const int64_t *order
         for i in range(rows):
             w[i] = data.w[row(order, first + i)]
     return b
-
-
-cdef void forward_block(const Network *net, const Weights *W, Block *b) noexcept nogil:
-    if net.narrow:
-        forward_narrow(net, W, b)
-    else:
-        forward_wide(net, W, b)

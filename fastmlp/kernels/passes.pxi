@@ -24,7 +24,7 @@ cdef struct Sums:           # what a pass over rows adds up
     double *H               # (m, LANES) squared residuals
     real *gradient          # (size,)
     real *lanes             # vectors whose lanes are still to be added: narrow (size,), wide (m,)
-    bint fresh              # in a wide network the gradient holds nothing yet: the first block stores
+    bint fresh              # gradient and lanes hold nothing yet: the first block begins them
 
 cdef struct Pass:
     const Network *net
@@ -37,6 +37,20 @@ cdef struct Pass:
     const Block *buffers    # one for each thread
     real **lanes            # the same
     Sums *parts             # one for each chunk
+
+
+cdef void forward_block(const Network *net, const Weights *W, Block *b) noexcept nogil:
+    if net.narrow:
+        forward_narrow(net, W, b)
+    else:
+        forward_wide(net, W, b)
+
+
+cdef void backward_block(const Network *net, const real *W, Block *b, Sums *sums) noexcept nogil:
+    if net.narrow:
+        backward_narrow(net, W, b, sums)
+    else:
+        backward_wide(net, W, b, sums)
 
 
 cdef inline void residual(Block *b, Py_ssize_t o, Py_ssize_t i, Py_ssize_t rows, real scale, vec *H,
@@ -65,7 +79,7 @@ cdef void residual_block(const Network *net, Block *b, double scale, Sums *sums)
         if whole < b.rows:
             residual(b, o * net.block, whole, b.rows - whole, scale, &h, &db)
         add_lanes(sums.H + o * LANES, h)
-        store(db2 + o * LANES, load(db2 + o * LANES) + db)
+        put(sums.fresh, db2 + o * LANES, db)
 
 
 cdef void add_rows(const Pass *p, Py_ssize_t first, Py_ssize_t last, const Block *buffers,
@@ -84,15 +98,11 @@ cdef void add_rows(const Pass *p, Py_ssize_t first, Py_ssize_t last, const Block
             b = load_block(net, data, p.order, i, rows, <real *> buffers.X, buffers)
         if p.scale != 0 and net.tiny:
             tiny_block(net, p.W, &b, p.scale, sums)
-            continue
-        forward_block(net, &weights, &b)
-        residual_block(net, &b, p.scale, sums)
-        if p.scale == 0:
-            continue
-        if net.narrow:
-            backward_narrow(net, p.W, &b, sums)
         else:
-            backward_wide(net, p.W, &b, sums)
+            forward_block(net, &weights, &b)
+            residual_block(net, &b, p.scale, sums)
+            if p.scale != 0:
+                backward_block(net, p.W, &b, sums)
         sums.fresh = False
 
 
@@ -104,7 +114,6 @@ cdef void add_chunk(void *what, Py_ssize_t chunk, Py_ssize_t thread) noexcept no
     memset(sums.H, 0, net.m * LANES * sizeof(double))
     sums.lanes = p.lanes[thread]
     sums.fresh = True
-    memset(sums.lanes, 0, (net.size if net.narrow else net.m) * sizeof(vec))
     add_rows(p, first, min(first + p.chunk, p.last), &p.buffers[thread], sums)
     if p.scale != 0:
         finish_gradient(net, p.W, sums)
@@ -153,11 +162,15 @@ cdef void finish_gradient(const Network *net, const real *W, Sums *sums) noexcep
 
 
 cdef double total(const double *lanes) noexcept nogil:
-    cdef double s = 0
-    cdef Py_ssize_t i
-    for i in range(LANES):
-        s += lanes[i]
-    return s
+    """The sum of LANES numbers, halves added to halves: one after the other they would wait for each other."""
+    cdef double s[LANES]
+    cdef int i, n = LANES // 2
+    memcpy(s, lanes, LANES * sizeof(double))
+    while n:
+        for i in range(n):
+            s[i] += s[i + n]
+        n //= 2
+    return s[0]
 
 
 cdef double total_weight(const Rows *data, const int64_t *order,
@@ -233,11 +246,11 @@ cdef class Workspace:
         PyMem_RawFree(self.arena)
 
     cdef Pass plan(self, const Rows *data, const int64_t *order, Py_ssize_t first, Py_ssize_t last,
-                   double scale, real *E) noexcept nogil:
+                   Py_ssize_t chunk, double scale, real *E) noexcept nogil:
         """A pass over rows first..last; its sums begin with the first of add_some."""
         self.sums.fresh = True
-        return Pass(&self.net, self.W, data, order, first, last, chunk_rows(&self.net, last - first), scale,
-                    E, &self.buffers[0], &self.lanes[0], &self.parts[0])
+        return Pass(&self.net, self.W, data, order, first, last, chunk, scale, E,
+                    &self.buffers[0], &self.lanes[0], &self.parts[0])
 
     cdef Py_ssize_t add_some(self, Pass *p) noexcept nogil:
         """Add the sums of a pass's next chunks, at most as many as there are parts; return their rows.
@@ -274,7 +287,7 @@ def forward(cnp.ndarray X, cnp.ndarray W1, cnp.ndarray W2, cnp.ndarray out, Py_s
     """Write E for X (n, d), W1 (d+1, h), W2 (h+1, m) into out (n, m)."""
     cdef Workspace work = Workspace(X.shape[1], W1.shape[1], W2.shape[1], X.shape[0], threads)
     cdef Rows rows = Rows(X.shape[0], elements(X), NULL, NULL, NULL)
-    cdef Pass p = work.plan(&rows, NULL, 0, rows.n, 0, elements(out))
+    cdef Pass p = work.plan(&rows, NULL, 0, rows.n, chunk_rows(&work.net, rows.n), 0, elements(out))
     cdef const real *w1 = elements(W1)
     cdef const real *w2 = elements(W2)
     with work.team, nogil:
@@ -340,7 +353,7 @@ def loss_and_gradients(cnp.ndarray X, cnp.ndarray Y, cnp.ndarray w, cnp.ndarray 
     with work.team, nogil:
         to_native(net, w1, w2, work.W)
         terms = net.m * total_weight(&rows, NULL, 0, rows.n)
-        p = work.plan(&rows, NULL, 0, rows.n, 0 if g1 == NULL else 2 / terms, NULL)
+        p = work.plan(&rows, NULL, 0, rows.n, chunk_rows(net, rows.n), 0 if g1 == NULL else 2 / terms, NULL)
         while p.first < p.last:
             work.add_some(&p)
         if g1 != NULL:

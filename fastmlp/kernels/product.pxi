@@ -29,6 +29,11 @@ cdef struct Product:
     Finish finish
 
 
+cdef inline void put(bint fresh, real *to, vec v) noexcept nogil:
+    """Add v to a sum, or begin the sum with it."""
+    store(to, v if fresh else load(to) + v)
+
+
 cdef inline void tile(int rows, int columns, bint lanewise, const Product *q, Py_ssize_t i0,
                       Py_ssize_t p0) noexcept nogil:
     """The sums i0 .. i0+rows, p0 .. p0+columns; inlined with constants for the first three."""

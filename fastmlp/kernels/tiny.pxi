@@ -61,14 +61,10 @@ cdef inline void tiny_tile(int d, int h, const Network *net, const real *W, cons
     add_lanes(sums.H, H)
     for j in range(h):
         for k in range(d):
-            add_scaled(to + (k * h + j) * LANES, factor, dW1[k * h + j])
-        add_scaled(to + (d * h + j) * LANES, factor, db1[j])
-        add_scaled(to + (d * h + h + j) * LANES, factor, dW2[j])
-    add_scaled(to + (d * h + 2 * h) * LANES, factor, db2)
-
-
-cdef inline void add_scaled(real *to, vec factor, vec v) noexcept nogil:
-    store(to, load(to) + factor * v)
+            put(sums.fresh, to + (k * h + j) * LANES, factor * dW1[k * h + j])
+        put(sums.fresh, to + (d * h + j) * LANES, factor * db1[j])
+        put(sums.fresh, to + (d * h + h + j) * LANES, factor * dW2[j])
+    put(sums.fresh, to + (d * h + 2 * h) * LANES, factor * db2)
 
 
 cdef inline void tiny_units(int d, const Network *net, const real *W, const Block *b, double scale,

@@ -67,8 +67,8 @@ cdef class Fit:
     cdef real *best                     # (size,)
     cdef real *start                    # (size,) at the start of the epoch
     cdef double *units                  # (m,) what a squared residual of each output counts
-    cdef Py_ssize_t plain_size, batch_size, patience, max_epochs
-    cdef double cost, worked, limit, seen
+    cdef Py_ssize_t plain_size, batch_size, chunk, patience, max_epochs
+    cdef double cost, worked, due, limit, seen
     cdef Stop state
     cdef readonly Py_ssize_t epoch      # epochs done
     cdef readonly Py_ssize_t best_epoch
@@ -116,6 +116,7 @@ cdef class Fit:
         self.max_epochs, self.patience = max_epochs, patience
         self.limit = HOPELESS * mean_square or INFINITY
         self.cost = operations(net)
+        self.chunk = chunk_rows(net, self.batch_size)
         self.best_epoch = -1
         self.best_loss = INFINITY
 
@@ -174,7 +175,7 @@ cdef class Fit:
         cdef Py_ssize_t e, capacity = losses.shape[0]
         cdef double *loss = <double *> cnp.PyArray_DATA(losses)
         cdef double *validation_loss = <double *> cnp.PyArray_DATA(validation_losses)
-        self.worked = 0
+        self.worked, self.due = 0, BREATH
         try:
             with self.work.team, nogil:
                 for e in range(capacity):
@@ -195,7 +196,7 @@ cdef class Fit:
 
     cdef int run_epoch(self, double *loss, double *validation_loss) except -1 nogil:
         cdef Py_ssize_t i = 0, n = self.rows.n
-        cdef double monitored
+        cdef double monitored = 0
         if not self.validation.n:
             memcpy(self.start, self.parameters, self.work.net.size * sizeof(real))
         memset(self.work.sums.H, 0, self.work.net.m * LANES * sizeof(double))
@@ -204,11 +205,11 @@ cdef class Fit:
             self.shuffle_rows()
         while i < n:
             self.run_batch(i, min(i + self.batch_size, n))
-            if self.hopeless(self.loss_so_far()):
+            loss[0] = monitored = self.loss_so_far()
+            if self.hopeless(monitored):
                 self.state = DIVERGED
                 return 0
             i += self.batch_size
-        loss[0] = monitored = self.loss_so_far()
         if self.validation.n:
             validation_loss[0] = monitored = self.loss_of(&self.validation, self.validation.n)
             if self.hopeless(monitored):
@@ -246,7 +247,7 @@ cdef class Fit:
         cdef double weight = total_weight(&self.rows, self.order, first, last)
         if weight == 0:
             return 0  # no row counts: nothing to learn from
-        self.pass_over(&self.rows, self.order, first, last, 2 / (net.m * weight))
+        self.pass_over(&self.rows, self.order, first, last, self.chunk, 2 / (net.m * weight))
         self.seen += weight
         if self.optimizer.l2 != 0:
             add_penalty(gradient, W, net.b1, self.optimizer.l2)
@@ -257,10 +258,10 @@ cdef class Fit:
         self.breathe(20.0 * net.size)
         return 0
 
-    cdef int pass_over(self, const Rows *data, const int64_t *order, Py_ssize_t first,
-                       Py_ssize_t last, double scale) except -1 nogil:
+    cdef int pass_over(self, const Rows *data, const int64_t *order, Py_ssize_t first, Py_ssize_t last,
+                       Py_ssize_t chunk, double scale) except -1 nogil:
         """Add the squared residuals of rows first..last to H and, unless `scale` is 0, set the gradient."""
-        cdef Pass p = self.work.plan(data, order, first, last, scale, NULL)
+        cdef Pass p = self.work.plan(data, order, first, last, chunk, scale, NULL)
         while p.first < p.last:
             self.breathe(self.cost * self.work.add_some(&p))
         return 0
@@ -269,7 +270,7 @@ cdef class Fit:
         """L of the first rows of a data set, at the parameters as they are."""
         cdef Network *net = &self.work.net
         memset(self.work.sums.H, 0, net.m * LANES * sizeof(double))
-        self.pass_over(data, NULL, 0, rows, 0)
+        self.pass_over(data, NULL, 0, rows, chunk_rows(net, rows), 0)
         self.seen = total_weight(data, NULL, 0, rows)
         return self.loss_so_far()
 
@@ -293,9 +294,9 @@ cdef class Fit:
 
     cdef int breathe(self, double operations) except -1 nogil:
         """Look at the signals after each BREATH of work; a handler's exception ends the call."""
-        cdef double before = self.worked
         self.worked += operations
-        if <int64_t> (self.worked / BREATH) != <int64_t> (before / BREATH):
+        if self.worked >= self.due:
+            self.due = self.worked + BREATH
             with gil:
                 PyErr_CheckSignals()
         return 0

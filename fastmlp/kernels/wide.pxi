@@ -72,7 +72,7 @@ cdef void backward_panels(const Network *net, const real *W, Block *b, Sums *sum
             x=b.X, x_k=1, x_t=net.d,
             C=C, C_p=panel, C_t=LANES,
             dW2=dW2, db1=db1,
-            dW1=dW1, dW1_k=LANES, dW1_p=net.d * LANES, finish=finish))
+            dW1=dW1, dW1_k=LANES, dW1_p=net.d * LANES, fresh=sums.fresh))
         k = min(net.d, FUSED)
     else:
         product(Product(
@@ -91,7 +91,7 @@ cdef void backward_panels(const Network *net, const real *W, Block *b, Sums *sum
             db = broadcast(0)
             for i in range(b.rows):
                 db = db + load(C + j * panel + i * LANES)
-            store(db1 + j * LANES, db if sums.fresh else load(db1 + j * LANES) + db)
+            put(sums.fresh, db1 + j * LANES, db)
         k = 0
     if k < net.d:
         product(Product(
