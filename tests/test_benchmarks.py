@@ -1,5 +1,6 @@
-"""The benchmarks run: at toy size, and their table and picture can be made; and the time of the import."""
+"""The benchmarks run: at toy size, and their table and picture can be made; the import; the instructions."""
 
+import ast
 import json
 import subprocess
 import sys
@@ -26,6 +27,15 @@ def test_benchmarks_at_toy_size_and_their_table():
 
 def test_import_time():
     assert "ms beyond it" in run("from benchmarks import import_time; import_time.main(runs=2)")
+
+
+def test_instructions_may_rise_by_5_percent():
+    before = {"as before": 100.0, "fallen": 100.0, "4 %": 100.0, "6 %": 100.0, "no longer counted": 100.0}
+    now = {"as before": 100.0, "fallen": 50.0, "4 %": 104.0, "6 %": 106.0, "new": 1.0}
+    printed = run(f"from benchmarks import instructions; print(instructions.rises({before}, {now}))")
+    risen = ast.literal_eval(printed)
+    assert [line.split(":")[0] for line in risen] == ["6 %", "new"]
+    assert "106.0 instructions a row, before 100.0" in risen[0]
 
 
 @pytest.mark.peers
