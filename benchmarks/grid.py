@@ -11,7 +11,7 @@ ROWS = (32, 1309, 100_000)
 TOY_SIZES = ((3, 4, 1), (16, 20, 2))
 TOY_ROWS = (32, 100)
 
-ROUND = 1e-2  # seconds: a shorter round would measure the clock, and what a call costs
+ROUND = 0.1  # seconds: many steps share what a call costs once (fresh memory for 10**5 weights: some ms)
 ROUNDS = 7
 PAUSE = 0.05  # seconds between two of many sides: after a call a library's threads spin on for a while
 BUDGET = 20.0  # seconds for all rounds of one case, but at least three rounds

@@ -257,8 +257,9 @@ class Trainer:
     def _publish(self, parameters):
         """Give the network the parameters that are being trained."""
         net = self.network
-        raw = parameters.copy()
+        raw = parameters
         if self._scaling is not None:
+            raw = parameters.copy()
             scaling.fold(*matrices(raw, net.sizes), self._scaling)
             self._left = raw, parameters
         net.parameters[:] = raw

@@ -11,8 +11,7 @@ cdef void load_narrow(const Network *net, const Rows *data, const int64_t *order
                       Py_ssize_t rows, real *X) noexcept nogil:
     """X of rows first .. first+rows, turned over; zero in the lanes past the last row."""
     cdef const real *x
-    cdef Py_ssize_t i, k, left
-    cdef int lane
+    cdef Py_ssize_t i, k, left, lane
     for i from 0 <= i < rows by LANES:
         left = min(LANES, rows - i)
         if order == NULL and left == LANES:
@@ -21,10 +20,13 @@ cdef void load_narrow(const Network *net, const Rows *data, const int64_t *order
                 for lane in range(LANES):
                     X[k * LANES + lane] = x[lane * net.d + k]
         else:
-            for lane in range(LANES):
-                x = data.X + row(order, first + i + lane) * net.d if lane < left else NULL
+            for lane in range(left):
+                x = data.X + row(order, first + i + lane) * net.d
                 for k in range(net.d):
-                    X[k * LANES + lane] = x[k] if x != NULL else 0
+                    X[k * LANES + lane] = x[k]
+            for lane in range(left, LANES):
+                for k in range(net.d):
+                    X[k * LANES + lane] = 0
         X += net.d * LANES
 
 

@@ -89,38 +89,48 @@ cdef Network network(Py_ssize_t d, Py_ssize_t h, Py_ssize_t m, Py_ssize_t rows) 
 
 cdef void to_native(const Network *net, const real *W1, const real *W2, real *W) noexcept nogil:
     """W1 (d+1, h) and W2 (h+1, m) in the kernels' order; padding is left alone."""
-    cdef Py_ssize_t p, j, k, o, units
-    if net.narrow:
-        memcpy(W, W1, net.W2 * sizeof(real))
-        memcpy(W + net.W2, W2, (net.h + 1) * net.m * sizeof(real))
-        return
-    for p in range(net.width // LANES):
-        units = min(LANES, net.h - p * LANES)
-        for k in range(net.d):
-            memcpy(W + (p * net.d + k) * LANES, W1 + k * net.h + p * LANES, units * sizeof(real))
-        for j in range(units):
-            for o in range(net.m):
-                W[net.W2 + (p * net.m + o) * LANES + j] = W2[(p * LANES + j) * net.m + o]
-    memcpy(W + net.b1, W1 + net.d * net.h, net.h * sizeof(real))
-    memcpy(W + net.b2, W2 + net.h * net.m, net.m * sizeof(real))
+    convert(net, <real *> W1, <real *> W2, W, False)
 
 
 cdef void to_plain(const Network *net, const real *W, real *W1, real *W2) noexcept nogil:
     """What to_native does, back."""
-    cdef Py_ssize_t p, j, k, o, units
+    convert(net, W1, W2, <real *> W, True)
+
+
+cdef void convert(const Network *net, real *W1, real *W2, real *W, bint back) noexcept nogil:
+    cdef Py_ssize_t p, k, k0
     if net.narrow:
-        memcpy(W1, W, net.W2 * sizeof(real))
-        memcpy(W2, W + net.W2, (net.h + 1) * net.m * sizeof(real))
+        move(W1, W, net.W2, back)
+        move(W2, W + net.W2, (net.h + 1) * net.m, back)
         return
-    for p in range(net.width // LANES):
-        units = min(LANES, net.h - p * LANES)
-        for k in range(net.d):
-            memcpy(W1 + k * net.h + p * LANES, W + (p * net.d + k) * LANES, units * sizeof(real))
-        for j in range(units):
-            for o in range(net.m):
-                W2[(p * LANES + j) * net.m + o] = W[net.W2 + (p * net.m + o) * LANES + j]
-    memcpy(W1 + net.d * net.h, W + net.b1, net.h * sizeof(real))
-    memcpy(W2 + net.h * net.m, W + net.b2, net.m * sizeof(real))
+    # Some features at a time: a feature of the next panel is then near in W1, the next one of the same panel
+    # in W. Panel by panel, each would be a page apart in W1.
+    for k0 from 0 <= k0 < net.d by 8:
+        for p in range(net.width // LANES):
+            for k in range(k0, min(k0 + 8, net.d)):
+                move(W1 + k * net.h + p * LANES, W + (p * net.d + k) * LANES,
+                     min(LANES, net.h - p * LANES), back)
+    move(W1 + net.d * net.h, W + net.b1, net.h, back)
+    convert_W2(net, W2, W + net.W2, back)
+    move(W2 + net.h * net.m, W + net.b2, net.m, back)
+
+
+cdef void convert_W2(const Network *net, real *W2, real *panels, bint back) noexcept nogil:
+    """W2 without its bias row, (h, m) and in panels."""
+    cdef Py_ssize_t j, o
+    if net.m == 1:
+        move(W2, panels, net.h, back)
+        return
+    for j in range(net.h):
+        for o in range(net.m):
+            move(W2 + j * net.m + o, panels + (j // LANES * net.m + o) * LANES + j % LANES, 1, back)
+
+
+cdef inline void move(real *plain, real *native, Py_ssize_t count, bint back) noexcept nogil:
+    if back:
+        memcpy(plain, native, count * sizeof(real))
+    else:
+        memcpy(native, plain, count * sizeof(real))
 
 
 cdef Weights native_weights(const Network *net, const real *W) noexcept nogil:
@@ -134,14 +144,12 @@ cdef Weights plain_weights(const Network *net, const real *W, real *panels) noex
     the bias row reads on into W2. Only W2 is brought into `panels` (width, m).
     """
     cdef const real *W2 = W + (net.d + 1) * net.h
-    cdef Py_ssize_t j, o
+    cdef Weights w = Weights(W, LANES, net.h, W + net.d * net.h, W2, W2 + net.h * net.m)
     if not net.narrow:
         memset(panels, 0, net.width * net.m * sizeof(real))
-        for j in range(net.h):
-            for o in range(net.m):
-                panels[(j // LANES * net.m + o) * LANES + j % LANES] = W2[j * net.m + o]
-        return Weights(W, LANES, net.h, W + net.d * net.h, panels, W2 + net.h * net.m)
-    return Weights(W, LANES, net.h, W + net.d * net.h, W2, W2 + net.h * net.m)
+        convert_W2(net, <real *> W2, panels, False)
+        w.W2 = panels
+    return w
 
 
 cdef inline Py_ssize_t row(const int64_t *order, Py_ssize_t i) noexcept nogil:

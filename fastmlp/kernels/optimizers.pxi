@@ -13,6 +13,11 @@ cdef struct Optimizer:
     int64_t steps           # taken so far
 
 
+cdef inline Py_ssize_t moments_used(const Optimizer *o) noexcept nogil:
+    """How many of its two moments the optimizer reads and writes."""
+    return 2 if o.adam else o.momentum != 0
+
+
 cdef void add_penalty(real *gradient, const real *W, Py_ssize_t size, double l2) noexcept nogil:
     """The gradient of l2/2 sum W**2, for one matrix without its bias row."""
     cdef Py_ssize_t i

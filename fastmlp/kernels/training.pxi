@@ -99,7 +99,6 @@ cdef class Fit:
             Xv, Yv, wv = validation
             self.validation = Rows(len(Xv), elements(Xv), elements(Yv), elements(wv), NULL)
         buffers = room(4 * net.size)
-        memset(cache_line(buffers), 0, 4 * net.size * sizeof(real))
         self.trained, self.remembered, self.kept = elements(parameters), elements(moments), elements(best)
         self.plain_size = parameters.shape[0]
         self.parameters = self.work.W
@@ -107,7 +106,8 @@ cdef class Fit:
         self.best = self.moments + 2 * net.size
         self.start = self.best + net.size
         self.take(self.trained, self.parameters)
-        for i in range(2):
+        for i in range(moments_used(&self.optimizer)):
+            memset(self.moments + i * net.size, 0, net.size * sizeof(real))
             self.take(self.remembered + i * self.plain_size, self.moments + i * net.size)
         memcpy(self.best, self.parameters, net.size * sizeof(real))
         self.units = <double *> cnp.PyArray_DATA(units)
@@ -143,7 +143,7 @@ cdef class Fit:
         cdef Py_ssize_t i
         self.give(self.parameters, self.trained)
         self.give(self.best, self.kept)
-        for i in range(2):
+        for i in range(moments_used(&self.optimizer)):
             self.give(self.moments + i * self.work.net.size, self.remembered + i * self.plain_size)
 
     @property
