@@ -50,8 +50,8 @@ cdef inline Py_ssize_t vectors(Py_ssize_t numbers) noexcept nogil:
 cdef bint is_narrow(Py_ssize_t h) noexcept nogil:
     """Whether vectors of rows are better than vectors of units, of which the last is only partly filled.
 
-    Measured, in shares of the FMA peak: narrow some 65 %, wide some 80 % of which h / width is of use. Below
-    16 units a wide network has too few vectors to hide a multiply-add's 4 cycles (4-8-1, AVX2: 23 % to 60 %);
+    Measured, in shares of the FMA peak: narrow some 70 %, wide some 87 % of which h / width is of use. Below
+    16 units a wide network has too few vectors to hide a multiply-add's 4 cycles (4-8-1, AVX2: 25 % to 66 %);
     above 64 a narrow one has more sums than the first-level cache holds.
     """
     return h < 16 or (h <= 64 and 80 * h < 65 * up_to_multiple(h, LANES))
@@ -62,7 +62,7 @@ cdef Py_ssize_t rows_at_once(const Network *net) noexcept nogil:
 
     A wide network is content with the second level, of 1 MB, of which its weights need a part. A narrow one
     uses each number for few operations, and wants the first, of 32 KB; below 8 vectors, adding to the sums
-    would take longer than the sums (200-12-1: 49 % of the peak with 2 vectors, 70 % with 8).
+    would take longer than the sums (200-12-1: 54 % of the peak with 2 vectors, 77 % with 8).
     """
     cdef Py_ssize_t row = (net.d + net.width + 2 * net.m) * sizeof(real)
     if net.tiny:

@@ -162,7 +162,7 @@ cdef void finish_gradient(const Network *net, const real *W, Sums *sums) noexcep
 
 
 cdef double total(const double *lanes) noexcept nogil:
-    """The sum of LANES numbers, halves added to halves: one after the other they would wait for each other."""
+    """The sum of LANES numbers, halves added to halves: one by one they would wait for each other."""
     cdef double s[LANES]
     cdef int i, n = LANES // 2
     memcpy(s, lanes, LANES * sizeof(double))
