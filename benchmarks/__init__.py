@@ -1,6 +1,7 @@
 """Benchmarks against the NumPy reference: ``python -m benchmarks.table`` writes those of the README.
 
 What the import costs stands apart: ``python -m benchmarks.import_time``. So does the comparison with other
-libraries, ``python -m benchmarks.peers``, and what a change must not make worse, the number of instructions:
+libraries, ``python -m benchmarks.peers``, that with what the machine can do at best,
+``python -m benchmarks.roofline``, and what a change must not make worse, the number of instructions:
 ``python -m benchmarks.instructions``.
 """

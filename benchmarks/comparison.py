@@ -36,17 +36,13 @@ class Case(NamedTuple):
         return f"{self.group} {grid.name(self.sizes)} n={self.rows}{batch} {self.dtype}"
 
 
-STEPS = {
-    (3, 4, 1): (256, 1309, 100_000),
-    (4, 8, 1): (256, 10_000),
-    (8, 16, 1): (256, 10_000),
-    (16, 64, 1): (32, 256, 10_000),
-    (64, 256, 1): (256, 10_000),
-    (128, 1024, 1): (256, 10_000),
-    (784, 256, 10): (256, 10_000),
-}
 CASES = (
-    *(Case("step", sizes, n, dtype) for dtype in grid.DTYPES for sizes, rows in STEPS.items() for n in rows),
+    *(
+        Case("step", sizes, n, dtype)
+        for dtype in grid.DTYPES
+        for sizes, rows in grid.STEPS.items()
+        for n in rows
+    ),
     Case("epoch", (3, 4, 1), 1309, batch=32),
     Case("epoch", (8, 32, 1), 20_640, batch=32),
     Case("epoch", (64, 256, 1), 20_000, batch=256),

@@ -4,7 +4,8 @@ from benchmarks import pinning
 
 pinning.limit(1)
 
-collect_ignore = ["comparison.py", "competitors", "picture.py"]  # they need the dependency group `peers`
+# they need what only the dependency group `peers` installs
+collect_ignore = ["comparison.py", "competitors", "picture.py", "roofline_picture.py"]
 
 
 def pytest_addoption(parser):

@@ -1,4 +1,4 @@
-"""The benchmarks run: at toy size, and their table and picture can be made; the import; the instructions."""
+"""The benchmarks run: at toy size, and their tables and pictures can be made."""
 
 import ast
 import json
@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from fastmlp import kernels
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -36,6 +38,22 @@ def test_instructions_may_rise_by_5_percent():
     risen = ast.literal_eval(printed)
     assert [line.split(":")[0] for line in risen] == ["6 %", "new"]
     assert "106.0 instructions a row, before 100.0" in risen[0]
+
+
+def test_roofline_at_toy_size(tmp_path):
+    output, picture = tmp_path / "roofline.json", tmp_path / "roofline.png"
+    command = ["-m", "benchmarks.roofline", "--toy", f"--json={output}", f"--picture={picture}"]
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(output.read_text(encoding="utf-8"))
+    assert "5→8→3 n=100" in done.stdout
+    for step in report["steps"]:
+        for dtype, peaks in report["peaks"].items():
+            assert set(peaks) == set(kernels.USABLE)
+            for build, peak in peaks.items():
+                assert step["fractions"][dtype][build] == step["gflops"][dtype][build] / peak > 0
+    assert set(report["growth"][-1]["growth"].values()) == {1.0}
+    assert picture.stat().st_size > 0
 
 
 @pytest.mark.peers
