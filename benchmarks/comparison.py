@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks import competitors, grid
 from benchmarks.competitors import OURS, common
-from fastmlp import MLP, kernels, reference, show_config
+from fastmlp import kernels, reference, show_config
 from fastmlp.cli import readable
 
 GROUPS = {
@@ -96,7 +96,7 @@ def compare(case, toy):
 
 
 def _steps(case):
-    X, Y, W1, W2 = _problem(case)
+    X, Y, W1, W2 = grid.problem(case.sizes, case.rows, case.dtype)
     sides = {name: steps(X, Y, W1, W2) for name, steps in competitors.STEPS.items()}
     sgd_step = partial(reference.sgd_step, learning_rate=common.LEARNING_RATE, momentum=0, nesterov=False)
     exact = _trained(X, Y, W1, W2, sgd_step, [np.arange(case.rows)] * EQUAL_STEPS)
@@ -106,7 +106,7 @@ def _steps(case):
 
 
 def _epochs(case):
-    X, Y, W1, W2 = _problem(case)
+    X, Y, W1, W2 = grid.problem(case.sizes, case.rows, case.dtype)
     few = min(case.rows, EQUAL_STEPS * case.batch - case.batch // 2)  # the last batch is a smaller one
     start = X[:few], Y[:few], W1, W2
     adam_step = partial(
@@ -134,12 +134,6 @@ def _predictions(case):
         error = np.abs(np.reshape(np.asarray(predict()), exact.shape) - exact)
         assert np.all(error <= bounds), f"{case}: {name} predicts something else, by up to {error.max()}"
     return {name: grid.repeated(predict) for name, predict in sides.items()}
-
-
-def _problem(case):
-    """The grid's data, and weights to start from: from those of the grid, descent could diverge."""
-    X, Y, _, _ = grid.data(case.sizes, case.rows, case.dtype)
-    return X, Y, *MLP(case.sizes, case.dtype, seed=0).weights
 
 
 def _trained(X, Y, W1, W2, optimizer_step, batches):
