@@ -20,6 +20,7 @@ GROUPS = {
     "predict-one": "Prediction of one row",
     "predict-many": "Prediction of many rows",
 }
+FASTEST = "the fastest of them"
 
 
 class Case(NamedTuple):
@@ -73,18 +74,15 @@ def run(cases, toy):
             print(_heading(case.group))
         results.append(_result(case, compare(case, toy)))
         print(_line(results[-1]), flush=True)
-    groups = _summary(results)
-    print("\nTimes of the fastest peer, as multiples of ours")
-    for group, found in groups.items():
-        mean, worst = f"{found['geometric_mean']:.3g}×", f"{found['worst']:.3g}×"
-        print(f"{GROUPS[group]:42}geometric mean {mean}, worst {worst} ({found['worst_case']})")
+    summary = _summary(results)
+    print("\n".join(["", *table(summary)]))
     return {
         "date": str(date.today()),
         "threads": kernels.threads(),
         "cpu": cpuinfo.get_cpu_info().get("brand_raw", "unknown"),
         "config": show_config(mode="dicts"),
         "versions": {package: version(package) for package in competitors.PACKAGES},
-        "groups": groups,
+        "summary": summary,
         "cases": results,
     }
 
@@ -173,15 +171,46 @@ def _result(case, seconds):
     }
 
 
+def panel(result):
+    """What a result is summed up and drawn with."""
+    return f"{GROUPS[result['group']]}, {result['dtype']}"
+
+
 def _summary(results):
-    """For each group the worst ratio to the fastest peer, and the geometric mean of these ratios."""
-    groups = {}
-    for group in dict.fromkeys(result["group"] for result in results):
-        members = [result for result in results if result["group"] == group]
-        worst = min(members, key=lambda result: result["ratio"])
-        mean = math.exp(np.mean([math.log(result["ratio"]) for result in members]))
-        groups[group] = {"worst": worst["ratio"], "worst_case": worst["case"], "geometric_mean": mean}
-    return groups
+    """For each panel and peer the geometric mean of the ratios and the worst; FASTEST: of each case."""
+    panels = {}
+    for result in results:
+        ratios = panels.setdefault(panel(result), {FASTEST: []})
+        for name, ratio in {FASTEST: result["ratio"], **result["ratios"]}.items():
+            ratios.setdefault(name, []).append(ratio)
+    return {
+        title: {
+            name: {"geometric_mean": math.exp(np.mean(np.log(found))), "worst": min(found)}
+            for name, found in ratios.items()
+        }
+        for title, ratios in panels.items()
+    }
+
+
+def table(summary):
+    """The summary as the lines of a Markdown table."""
+    names = dict.fromkeys(name for of in summary.values() for name in of)
+    yield f"| times of a peer / times of {OURS}: geometric mean (worst case) | " + " | ".join(summary) + " |"
+    yield "|---|" + "---|" * len(summary)
+    for name in names:
+        cells = " | ".join(_cell(of[name]) if name in of else "" for of in summary.values())
+        yield f"| {name} | {cells} |"
+
+
+def text(report):
+    """What the README says."""
+    versions = ", ".join(f"{name} {number}" for name, number in report["versions"].items())
+    measured = f"Measured on {report['date']}, {report['cpu']}, one thread; {versions}."
+    return "\n".join([measured, "", *table(report["summary"]), ""])
+
+
+def _cell(found):
+    return f"{found['geometric_mean']:.3g}× ({found['worst']:.3g}×)"
 
 
 def _heading(group):

@@ -5,13 +5,11 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks import pinning
-
-RESULTS = Path(__file__).resolve().parent / "results"
+from benchmarks import pinning, readme
 
 
 def main():
-    """Measure, print a table, and write the report and the picture."""
+    """Measure, print a table, and write the report, the picture and, of all cases, the README's table."""
     options = _options()
     pinning.limit(options.threads)
     pinning.pin(options.threads)
@@ -26,12 +24,14 @@ def main():
         sys.exit(f"--only: no case has all the words {' '.join(options.only)}; one is “{cases[0]}”")
     report = comparison.run(chosen, options.toy)
     whole = not (options.toy or options.only)
-    output = options.output or (RESULTS / f"peers-{options.threads}.json" if whole else None)
+    output = options.output or (readme.RESULTS / f"peers-{options.threads}.json" if whole else None)
     if output:
-        output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if options.picture:
         picture.draw(report, options.picture)
+    if whole and options.threads == 1:
+        picture.draw(report, readme.RESULTS / "peers.png")
+        readme.write("peers", comparison.text(report))
 
 
 def _options():

@@ -4,14 +4,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from benchmarks import grid
-from benchmarks.comparison import GROUPS
+from benchmarks.comparison import panel
 from benchmarks.competitors import OURS
 from fastmlp.cli import readable
 
 MARKS = {  # colours that the colour-blind can tell apart (Okabe and Ito), and a shape for each
     "NumPy": ("#999999", "s"),
     "numba": ("#009e73", "D"),
+    "numba, rows": ("#009e73", "d"),
     "JAX scan": ("#0072b2", "^"),
+    "JAX scan, rows": ("#0072b2", "2"),
     "JAX jit": ("#56b4e9", "v"),
     "torch.compile": ("#d55e00", "<"),
     "PyTorch": ("#e69f00", "o"),
@@ -25,7 +27,7 @@ def draw(report, path):
     """Write a picture of the report to a file whose ending says in which format."""
     panels = {}
     for case in report["cases"]:
-        panels.setdefault(f"{GROUPS[case['group']]}, {case['dtype']}", []).append(case)
+        panels.setdefault(panel(case), []).append(case)
     rows = [len(cases) for cases in panels.values()]
     figure = Figure(figsize=(8.2, LEGEND + sum(ROW * n + TITLE for n in rows)), layout="constrained")
     axes = figure.subplots(len(panels), sharex=True, squeeze=False, height_ratios=rows)[:, 0]

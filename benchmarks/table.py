@@ -10,12 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import grid
+from benchmarks import grid, readme
 from fastmlp import show_config
 from fastmlp.cli import readable
 
-ROOT = Path(__file__).resolve().parent.parent
-BEGIN, END = "<!-- benchmarks: begin -->\n", "<!-- benchmarks: end -->\n"
 TITLES = {
     "bench_loss_and_gradients": "One full-batch step: loss and both gradients, called from Python",
     "bench_epoch": "One epoch of Adam, batches of 32, shuffled",
@@ -23,12 +21,8 @@ TITLES = {
 
 
 def main():
-    """Run, and replace what stands between the README's two marks."""
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    readme.write_text(before + BEGIN + tables(run()) + END + after, encoding="utf-8")
+    """Run, and write the tables."""
+    readme.write("benchmarks", tables(run()))
 
 
 def run(*options):
@@ -36,7 +30,7 @@ def run(*options):
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         command = [sys.executable, "-m", "pytest", "benchmarks", "-q", f"--benchmark-json={report}", *options]
-        subprocess.run(command, cwd=ROOT, check=True)
+        subprocess.run(command, cwd=readme.ROOT, check=True)
         return json.loads(report.read_text(encoding="utf-8"))
 
 

@@ -14,6 +14,7 @@ needs to calculate the loss, and most do not; fastmlp and scikit-learn do.
 """
 
 from benchmarks.competitors import (
+    in_rows,
     with_fastmlp,
     with_jax,
     with_numba,
@@ -29,7 +30,9 @@ STEPS = {
     OURS: with_fastmlp.steps,
     "NumPy": with_numpy.steps,
     "numba": with_numba.steps,
+    "numba, rows": in_rows.numba_steps,
     "JAX scan": with_jax.steps_scan,
+    "JAX scan, rows": in_rows.jax_steps,
     "JAX jit": with_jax.steps_jit,
     "torch.compile": with_torch_compile.steps,
     "PyTorch": with_torch.steps,
@@ -39,7 +42,9 @@ EPOCHS = {
     OURS: with_fastmlp.epochs,
     "NumPy": with_numpy.epochs,
     "numba": with_numba.epochs,
+    "numba, rows": in_rows.numba_epochs,
     "JAX scan": with_jax.epochs_scan,
+    "JAX scan, rows": in_rows.jax_epochs,
     "JAX jit": with_jax.epochs_jit,
     "torch.compile": with_torch_compile.epochs,
     "PyTorch": with_torch.epochs,

@@ -30,8 +30,12 @@ def _sgd_step(parameters, X, Y, sizes):
 
 
 def _adam_step(state, rows, X, Y, sizes):
+    return adam_update(state, jax.grad(_loss)(state[0], X[rows].T, Y[rows].T, sizes))
+
+
+def adam_update(state, gradient):
+    """The state (parameters, both moments, steps taken) after a step."""
     parameters, a, b, taken = state
-    gradient = jax.grad(_loss)(parameters, X[rows].T, Y[rows].T, sizes)
     a = BETA1 * a + (1 - BETA1) * gradient
     b = BETA2 * b + (1 - BETA2) * gradient**2
     taken += 1

@@ -108,7 +108,8 @@ def steps(X, Y, W1, W2):
 
 
 @_compiled
-def _adam_step(parameters, gradient, moments, taken):
+def adam_step(parameters, gradient, moments, taken):
+    """Move the parameters; `taken` counts this step too."""
     real = parameters.dtype.type  # a float of Python's would make it all double precision
     beta1, beta2, rest1, rest2, eps = real(BETA1), real(BETA2), real(1 - BETA1), real(1 - BETA2), real(EPS)
     rate = real(LEARNING_RATE / (1 - BETA1**taken))
@@ -147,7 +148,7 @@ def _epochs(X, Y, batch, shuffle, parameters, moments, sizes, taken, count):
             _gather(Y, rows, y)
             _gradient(x, y, weights, out, X.dtype.type(2 / (w * m)), buffer)
             taken += 1
-            _adam_step(parameters, gradient, moments, taken)
+            adam_step(parameters, gradient, moments, taken)
     return taken
 
 
