@@ -13,7 +13,7 @@ MARKS = {  # colours that the colour-blind can tell apart (Okabe and Ito), and a
     "numba": ("#009e73", "D"),
     "numba, rows": ("#009e73", "d"),
     "JAX scan": ("#0072b2", "^"),
-    "JAX scan, rows": ("#0072b2", "2"),
+    "JAX scan, rows": ("#0072b2", ">"),
     "JAX jit": ("#56b4e9", "v"),
     "torch.compile": ("#d55e00", "<"),
     "PyTorch": ("#e69f00", "o"),
