@@ -22,14 +22,20 @@ COMMON = ["-O3", "-g0", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-
 # Arguments are checked in Python, once (fastmlp/_checks.py); with cdivision // and % are C's. The directives
 # stand here as Cython takes no notice of those in an included file.
 DIRECTIVES = dict(
-    language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+    language_level=3,
+    boundscheck=False,
+    wraparound=False,
+    cdivision=True,
+    initializedcheck=False,
+    # no module keeps anything that changes; tests/test_threads.py predicts and fits from many threads
+    freethreading_compatible=True,
 )
 
 
 def extension(name, flags=(), macros=()):
     return Extension(
-        f"fastmlp.kernels.{name}",
-        [f"fastmlp/kernels/{name}.pyx"],
+        f"fastmlp.{name}",
+        [f"fastmlp/{name.replace('.', '/')}.pyx"],
         include_dirs=[numpy.get_include()],
         extra_compile_args=[*COMMON, *flags],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), *macros],
@@ -40,9 +46,10 @@ def extension(name, flags=(), macros=()):
 setup(
     ext_modules=cythonize(
         [
-            extension("_cpu"),
+            extension("capi"),
+            extension("kernels._cpu"),
             *(
-                extension(f"_{build}_{real}", flags, [("FASTMLP_REAL", c_type)])
+                extension(f"kernels._{build}_{real}", flags, [("FASTMLP_REAL", c_type)])
                 for build, flags in BUILDS.items()
                 for real, c_type in (("float32", "float"), ("float64", "double"))
             ),

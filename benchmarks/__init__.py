@@ -1,4 +1,4 @@
-"""Benchmarks against the NumPy reference: ``python -m benchmarks.table`` writes those of the README.
+"""Benchmarks against the NumPy reference: ``python -m benchmarks.table`` writes those of docs/benchmarks.md.
 
 What the import costs stands apart: ``python -m benchmarks.import_time``. So does the comparison with other
 libraries, ``python -m benchmarks.peers``, that with what the machine can do at best,

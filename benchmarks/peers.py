@@ -9,7 +9,7 @@ from benchmarks import pinning, readme
 
 
 def main():
-    """Measure, print a table, and write the report, the picture and, of all cases, the README's table."""
+    """Measure, print a table, and write the report, the pictures and, of all cases, the README's table."""
     options = _options()
     pinning.limit(options.threads)
     pinning.pin(options.threads)
@@ -31,6 +31,7 @@ def main():
         picture.draw(report, options.picture)
     if whole and options.threads == 1:
         picture.draw(report, readme.RESULTS / "peers.png")
+        picture.draw(report, readme.RESULTS / "peers-short.png", groups=("epoch", "predict-one"))
         readme.write("peers", comparison.text(report))
 
 

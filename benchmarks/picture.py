@@ -3,8 +3,7 @@
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from benchmarks import grid
-from benchmarks.comparison import panel
+from benchmarks import comparison, grid
 from benchmarks.competitors import OURS
 from fastmlp.cli import readable
 
@@ -23,11 +22,13 @@ MARKS = {  # colours that the colour-blind can tell apart (Okabe and Ito), and a
 ROW, TITLE, LEGEND = 0.19, 0.36, 1.1  # inches
 
 
-def draw(report, path):
-    """Write a picture of the report to a file whose ending says in which format."""
+def draw(report, path, groups=comparison.GROUPS):
+    """Write a picture of these groups of the report to a file whose ending says in which format."""
     panels = {}
     for case in report["cases"]:
-        panels.setdefault(panel(case), []).append(case)
+        if case["group"] in groups:
+            panels.setdefault(comparison.panel(case), []).append(case)
+    shown = {name for cases in panels.values() for case in cases for name in case["ratios"]}
     rows = [len(cases) for cases in panels.values()]
     figure = Figure(figsize=(8.2, LEGEND + sum(ROW * n + TITLE for n in rows)), layout="constrained")
     axes = figure.subplots(len(panels), sharex=True, squeeze=False, height_ratios=rows)[:, 0]
@@ -38,7 +39,9 @@ def draw(report, path):
     threads = "one thread" if report["threads"] == 1 else f"{report['threads']} threads"
     axes[-1].set_xlabel(f"time as a multiple of {OURS}'s ({threads}); left of the line a peer is faster")
     handles = {
-        name: axes[0].plot([], [], mark, **_style(colour))[0] for name, (colour, mark) in MARKS.items()
+        name: axes[0].plot([], [], mark, **_style(colour))[0]
+        for name, (colour, mark) in MARKS.items()
+        if name in shown
     }
     figure.legend(handles.values(), handles, loc="outside upper center", ncols=4, frameon=False)
     figure.savefig(path, dpi=150)

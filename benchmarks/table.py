@@ -1,4 +1,4 @@
-"""Run the benchmarks and write their tables into the README: ``python -m benchmarks.table``."""
+"""Run the benchmarks and write their tables into docs/benchmarks.md: ``python -m benchmarks.table``."""
 
 import json
 import platform

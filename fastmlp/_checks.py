@@ -118,7 +118,9 @@ def sample_weights(name, value, dtype, *, rows):
     return array
 
 
-def data(X, y, sample_weight, dtype, features, outputs, names=("X", "y", "sample_weight")):
+def data(
+    X, y, sample_weight, dtype, features, outputs, names=("X", "y", "sample_weight")
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Return X, y and the weights of one data set, checked against the network and each other."""
     X = matrix(names[0], X, dtype, columns=features)
     Y = targets(names[1], y, dtype, rows=len(X), outputs=outputs)

@@ -11,7 +11,7 @@ from fastmlp import kernels
 __version__ = "0.1.0"
 
 
-def show_config(mode="stdout"):
+def show_config(mode: str = "stdout") -> dict[str, str] | None:
     """Print the version, what the CPU can run, the kernel build in use, and the threads.
 
     Parameters
@@ -40,7 +40,7 @@ def show_config(mode="stdout"):
         "python": platform.python_version(),
         "numpy": np.__version__,
         "machine": f"{platform.machine()} {platform.system()}",
-        "builds": ", ".join(kernels.USABLE) + "  (what this CPU can run)",
+        "builds": ", ".join(kernels.USABLE) + "  (compiled in, and this CPU can run)",
         "kernels": kernels.BUILD + "  (in use; FASTMLP_ISA chooses)",
         "threads": f"{kernels.threads()}  (FASTMLP_NUM_THREADS)",
     }

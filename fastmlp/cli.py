@@ -118,7 +118,8 @@ def _train(arguments):
         folder = os.path.dirname(os.path.realpath(path)) if path else "."
         if not os.path.isdir(folder):  # now, not after the training
             raise ValueError(f"{option}: there is no folder {folder}")
-    draw = _pyplot() if arguments.plot else None
+    if arguments.plot:
+        from fastmlp import plot  # noqa: F401 (whether it can be had, before the training)
 
     n, d = X.shape
     order = np.random.default_rng(arguments.seed).permutation(n)
@@ -158,8 +159,8 @@ def _train(arguments):
     net.feature_names, net.target_names = tuple(names), (target,)
     net.save(arguments.save)
     print(f"saved     {arguments.save}; to use it: fastmlp predict {arguments.save} data.csv")
-    if draw:
-        _plot_loss(draw, curve if held_out else history, arguments.plot)
+    if arguments.plot:
+        _draw_losses(curve if held_out else history, arguments.plot)
         print(f"drawn     {arguments.plot}")
 
 
@@ -292,28 +293,11 @@ def readable(seconds):
     return f"{seconds / units[unit]:.3g} {unit}"
 
 
-def _pyplot():
-    try:
-        import matplotlib
-    except ImportError:
-        raise ImportError("--plot needs matplotlib: pip install 'fastmlp[plot]'") from None
-    matplotlib.use("Agg")  # a file, no window
-    from matplotlib import pyplot
-
-    return pyplot
-
-
-def _plot_loss(pyplot, history, path):
+def _draw_losses(history, path):
     """Draw the loss curve(s) of one fit into a file, whose ending says in which format."""
-    figure, axes = pyplot.subplots(figsize=(6, 3.6), layout="constrained")
-    axes.plot(history.loss, label="training rows")
-    if history.validation_loss:
-        axes.plot(history.validation_loss, label="held-out rows")
-    axes.set(xlabel="epoch", ylabel="mean squared error", yscale="log")
-    axes.legend(frameon=False)
     drawn = io.BytesIO()
+    figure = history.plot().figure
     figure.savefig(drawn, format=os.path.splitext(path)[1][1:] or "png", dpi=150)
-    pyplot.close(figure)
     write_whole(path, drawn.getvalue())
 
 

@@ -8,7 +8,7 @@ import numpy as np
 TITANIC = Path(__file__).parent / "data" / "titanic.csv"
 
 
-def load_titanic():
+def load_titanic() -> tuple[np.ndarray, np.ndarray]:
     """Return age, class and survival of the Titanic's passengers, and the price of their ticket.
 
     Returns

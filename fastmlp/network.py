@@ -1,11 +1,23 @@
 """MLP: the network. It owns the parameters, and knows nothing of training."""
 
+from __future__ import annotations
+
 import os
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fastmlp import _checks, kernels
 from fastmlp._files import write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Self
+
+    import torch
+    from numpy.typing import ArrayLike, DTypeLike
+
+Path = str | os.PathLike[str]
 
 FORMAT = "fastmlp"
 FORMAT_VERSION = 1
@@ -82,13 +94,20 @@ class MLP:
     (2,)
     """
 
-    def __init__(self, sizes, dtype="float32", init="he", seed=0):
+    def __init__(
+        self,
+        sizes: tuple[int, int, int],
+        dtype: DTypeLike = "float32",
+        init: str = "he",
+        seed: int | Sequence[int] | None = 0,
+    ) -> None:
         self.sizes = d, h, m = _checks.sizes(sizes)
         self.dtype = _checks.dtype_of_network(dtype)
         if init not in INITIALIZERS:
             raise ValueError(f"init: must be one of {', '.join(INITIALIZERS)}, got {init!r}")
         self.parameters = np.empty((d + 1) * h + (h + 1) * m, dtype=self.dtype)
-        self.feature_names = self.target_names = None
+        self.feature_names: Sequence[str] | None = None
+        self.target_names: Sequence[str] | None = None
         self.trained = False
         rng = np.random.default_rng(seed)
         for W in self.weights:
@@ -98,11 +117,11 @@ class MLP:
         return f"MLP({self.sizes}, dtype='{self.dtype}')"
 
     @property
-    def weights(self):
+    def weights(self) -> tuple[np.ndarray, np.ndarray]:
         """(W1, W2): views into `parameters`, (d+1, h) and (h+1, m); the last row is the bias."""
         return matrices(self.parameters, self.sizes)
 
-    def predict(self, X, n_threads=None):
+    def predict(self, X: ArrayLike, n_threads: int | None = None) -> np.ndarray:
         """Return the predictions for the rows of X.
 
         Parameters
@@ -111,7 +130,7 @@ class MLP:
             Converted to the network's dtype where it has another. NaN in a row gives NaN.
         n_threads : int, optional
             At most so many threads; None means ``FASTMLP_NUM_THREADS``, or 1. The result has the
-            same bits for every number. (Today one thread does all the work.)
+            same bits for every number.
 
         Returns
         -------
@@ -137,7 +156,7 @@ class MLP:
         E = kernels._forward(X, *self.weights, n_threads)
         return E[:, 0] if self.sizes[2] == 1 else E
 
-    def loss(self, X, y, sample_weight=None):
+    def loss(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return the mean squared error, a float; parameters as in `loss_and_gradients`.
 
         Examples
@@ -149,7 +168,9 @@ class MLP:
         """
         return kernels._loss(*self._data(X, y, sample_weight), *self.weights)
 
-    def loss_and_gradients(self, X, y, sample_weight=None):
+    def loss_and_gradients(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> tuple[float, tuple[np.ndarray, np.ndarray]]:
         """Return the mean squared error and its derivatives.
 
         Parameters
@@ -182,16 +203,17 @@ class MLP:
         loss, dW1, dW2 = kernels._loss_and_gradients(*self._data(X, y, sample_weight), *self.weights)
         return loss, (dW1, dW2)
 
-    def _data(self, X, y, sample_weight):
+    def _data(self, X, y, sample_weight) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         features, _, outputs = self.sizes
         return _checks.data(X, y, sample_weight, self.dtype, features, outputs)
 
-    def save(self, path):
+    def save(self, path: Path) -> None:
         """Write the network to a safetensors file, whole or not at all.
 
         The tensors have the names and shapes of the state dict of PyTorch's
         ``Sequential(Linear(d, h), ReLU(), Linear(h, m))``; sizes, dtype and format version are in
-        the metadata. An existing file is replaced in one step, after the new one is on disk.
+        the metadata. An existing file is replaced in one step, after the new one is on disk. Such a
+        module takes the weights by ``module.load_state_dict(safetensors.torch.load_file(path))``.
 
         Parameters
         ----------
@@ -231,7 +253,7 @@ class MLP:
         write_whole(path, save(tensors, metadata))
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: Path) -> Self:
         """Read a network that `save` wrote.
 
         Parameters
@@ -266,6 +288,102 @@ class MLP:
         net.feature_names, net.target_names = names
         net.trained = True
         return net
+
+    def to_c(self, path: Path, name: str = "network") -> None:
+        """Write the network as one C99 file without dependencies, whole or not at all.
+
+        It defines ``void NAME_predict(const float *x, float *y)`` for one row (with ``double`` for a float64
+        network), and ``NAME_predict_rows(x, y, n)`` for n rows, one after the other. The weights are the same
+        to the bit; predictions agree to rounding.
+
+        Parameters
+        ----------
+        path : str or path-like
+        name : str
+            What the functions' names begin with.
+
+        Raises
+        ------
+        ValueError
+            `name` is no C identifier, or a parameter is NaN or infinite.
+        OSError
+            The file cannot be written; what was there before is still there.
+
+        Examples
+        --------
+        >>> import pathlib, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "net.c")
+        ...     MLP((3, 4, 1)).to_c(path, name="fare")
+        ...     "void fare_predict(const float *x, float *y);" in path.read_text()
+        True
+        """
+        from fastmlp import export  # here, as in `save`
+
+        export.to_c(self, path, name)
+
+    def to_onnx(self, path: Path) -> None:
+        """Write the network as an ONNX model (extra ``onnx``), whole or not at all.
+
+        Its input is ``X`` (rows, d) and its output ``E`` (rows, m), of the network's dtype; names of features
+        and targets are in its metadata as JSON.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Raises
+        ------
+        ImportError
+            onnx is not installed.
+        OSError
+            The file cannot be written; what was there before is still there.
+
+        Examples
+        --------
+        >>> import os, tempfile, onnx
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "net.onnx")
+        ...     MLP((3, 4, 1)).to_onnx(path)
+        ...     [node.op_type for node in onnx.load(path).graph.node]
+        ['Gemm', 'Relu', 'Gemm']
+        """
+        from fastmlp import export  # here, as in `save`
+
+        export.to_onnx(self, path)
+
+    def to_torch(self) -> torch.nn.Sequential:
+        """Return a PyTorch module, ``Sequential(Linear, ReLU, Linear)``, with copies of the weights.
+
+        Raises
+        ------
+        ImportError
+            PyTorch (extra ``torch``) is not installed.
+        """
+        from fastmlp import export  # here, as in `save`
+
+        return export.to_torch(self)
+
+    @classmethod
+    def from_torch(cls, module: torch.nn.Sequential) -> Self:
+        """Return a network with copies of the weights of a PyTorch module.
+
+        Parameters
+        ----------
+        module : torch.nn.Sequential
+            Of a Linear, a ReLU and a Linear layer, all float32 or all float64, on any device; a layer without
+            bias gets one of 0.
+
+        Raises
+        ------
+        ImportError
+            PyTorch (extra ``torch``) is not installed.
+        TypeError, ValueError
+            `module` is something else.
+        """
+        from fastmlp import export  # here, as in `save`
+
+        return export.from_torch(cls, module)
 
 
 def matrices(parameters, sizes):

@@ -133,14 +133,15 @@ class AdamW:
         _check(self)
 
 
-OPTIMIZERS = {"sgd": SGD, "adam": Adam, "adamw": AdamW}
+Optimizer = SGD | Adam | AdamW
+OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW}
 
 
-def resolve(optimizer, learning_rate=None):
+def resolve(optimizer: str | Optimizer, learning_rate: float | None = None) -> Optimizer:
     """Return the optimizer that a name or an instance stands for, with this learning rate if given."""
     if isinstance(optimizer, str) and optimizer in OPTIMIZERS:
         optimizer = OPTIMIZERS[optimizer]()
-    if not isinstance(optimizer, tuple(OPTIMIZERS.values())):
+    if not isinstance(optimizer, Optimizer):
         raise ValueError(
             f"optimizer: must be one of {', '.join(map(repr, OPTIMIZERS))} or an instance of SGD, Adam "
             f"or AdamW, got {optimizer!r}"

@@ -42,7 +42,9 @@ def _relu(B):
 
 
 @_no_false_alarm
-def graph(X, Y, W1, W2, sample_weight=None):
+def graph(
+    X: np.ndarray, Y: np.ndarray, W1: np.ndarray, W2: np.ndarray, sample_weight: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
     """Every node of the computation graph, from the input to the loss.
 
     Parameters
@@ -81,7 +83,7 @@ def graph(X, Y, W1, W2, sample_weight=None):
 
 
 @_no_false_alarm
-def forward(X, W1, W2):
+def forward(X: np.ndarray, W1: np.ndarray, W2: np.ndarray) -> np.ndarray:
     """The predictions E, of shape (n, m).
 
     Examples
@@ -93,7 +95,9 @@ def forward(X, W1, W2):
 
 
 @_no_false_alarm
-def loss_and_gradients(X, Y, W1, W2, sample_weight=None):
+def loss_and_gradients(
+    X: np.ndarray, Y: np.ndarray, W1: np.ndarray, W2: np.ndarray, sample_weight: np.ndarray | None = None
+) -> tuple[float, np.ndarray, np.ndarray]:
     """The loss L, and its derivatives by `W1` and `W2`, by hand.
 
     Backwards from L, each line one edge of the graph::

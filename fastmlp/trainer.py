@@ -1,14 +1,23 @@
 """Trainer: fits a network. Epochs, validation, stopping; the loop itself is compiled."""
 
+from __future__ import annotations
+
 import time
 import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastmlp import _checks, kernels, optimizers, scaling
+from fastmlp import _checks, _extras, kernels, optimizers, scaling
 from fastmlp.network import MLP, matrices
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from matplotlib.axes import Axes
+    from numpy.typing import ArrayLike
 
 EPOCHS_AT_ONCE = 1024  # at most, between two looks at the clock
 
@@ -33,11 +42,23 @@ class History:
         None while the fit goes on.
     """
 
-    loss: list = field(default_factory=list)
-    validation_loss: list = field(default_factory=list)
-    seconds: list = field(default_factory=list)
+    loss: list[float] = field(default_factory=list)
+    validation_loss: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
     best_epoch: int | None = None
     stop_reason: str | None = None
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the losses, as `fastmlp.plot.losses` does (extra ``plot``); return the axes.
+
+        Examples
+        --------
+        >>> History(loss=[3.0, 2.0, 1.5], best_epoch=2).plot().get_ylabel()
+        'mean squared error'
+        """
+        from fastmlp import plot  # here, as matplotlib is an extra
+
+        return plot.losses(self, ax)
 
 
 class Trainer:
@@ -86,16 +107,16 @@ class Trainer:
 
     def __init__(
         self,
-        network,
-        optimizer="adam",
-        learning_rate=None,
-        batch_size=32,
-        l2=0.0,
-        shuffle=True,
-        seed=None,
-        n_threads=None,
-        standardize=False,
-    ):
+        network: MLP,
+        optimizer: str | optimizers.Optimizer = "adam",
+        learning_rate: float | None = None,
+        batch_size: int | None = 32,
+        l2: float = 0.0,
+        shuffle: bool = True,
+        seed: int | Sequence[int] | np.random.Generator | None = None,
+        n_threads: int | None = None,
+        standardize: bool = False,
+    ) -> None:
         if not isinstance(network, MLP):
             raise TypeError(f"network: must be an MLP, got {type(network).__name__}")
         self.network = network
@@ -113,15 +134,15 @@ class Trainer:
 
     def fit(
         self,
-        X,
-        y,
-        epochs=100,
-        sample_weight=None,
-        validation_data=None,
-        patience=None,
-        callback=None,
-        progress=False,
-    ):
+        X: ArrayLike,
+        y: ArrayLike,
+        epochs: int = 100,
+        sample_weight: ArrayLike | None = None,
+        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        patience: int | None = None,
+        callback: Callable[[int, History], bool | None] | None = None,
+        progress: bool = False,
+    ) -> History:
         """Train the network; called again, go on where the last call stopped.
 
         Optimizer moments, step count and the random stream continue. The network is changed when
@@ -333,6 +354,6 @@ def _last_is_best(loop, reason, validation):
 def _progress_bar(epochs):
     try:
         from tqdm import tqdm
-    except ImportError:
-        raise ImportError("progress=True needs tqdm: pip install 'fastmlp[progress]'") from None
+    except ModuleNotFoundError as error:
+        raise _extras.missing(error, "progress=True", "progress") from None
     return tqdm(total=epochs, unit="epoch")

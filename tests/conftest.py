@@ -1,7 +1,18 @@
+import os
+import signal
+
 import numpy as np
 import pytest
 
 from fastmlp import kernels
+
+# a package of its own, which needs the wheel, and what mypy reads: .ci/run
+collect_ignore = ["cimport", "typed.py"]
+
+# a shell ignores it in what it runs in the background, and children inherit that
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+os.environ["SCIPY_ARRAY_API"] = "1"  # before SciPy is imported: one of scikit-learn's checks asks for it
 
 
 @pytest.fixture(params=kernels.USABLE)

@@ -15,16 +15,21 @@ PACKAGE = Path(fastmlp.__file__).parent
 ALLOWED = {
     "reference": set(),
     "_checks": set(),
+    "_extras": set(),
     "_files": set(),
     "scaling": set(),
     "datasets": set(),
     "tables": set(),
     "kernels": {"_checks", "kernels"},
     "optimizers": {"_checks"},
-    "network": {"_checks", "_files", "kernels"},
-    "trainer": {"_checks", "kernels", "network", "optimizers", "scaling"},
+    # methods of MLP and History that lead to what stands on top import it when they are called
+    "network": {"_checks", "_files", "export", "kernels"},
+    "trainer": {"_checks", "_extras", "kernels", "network", "optimizers", "plot", "scaling"},
     "_config": {"kernels"},
-    # on top of everything; the command line times the reference beside the kernels
+    "export": {"_config", "_extras", "_files"},
+    "sklearn": {"_checks", "_extras", "network", "optimizers", "scaling", "trainer"},
+    # pictures show the nodes of the reference; the command line times it beside the kernels
+    "plot": {"_checks", "_extras", "network", "reference", "trainer"},
     "cli": {
         "_config",
         "_files",
@@ -32,6 +37,7 @@ ALLOWED = {
         "kernels",
         "network",
         "optimizers",
+        "plot",
         "reference",
         "scaling",
         "tables",

@@ -76,3 +76,13 @@ def test_comparison_with_the_peers_at_toy_size(tmp_path):
             assert 0 < found["worst"] <= found["geometric_mean"] * (1 + 1e-12)
             assert ratios["the fastest of them"]["worst"] <= found["worst"], name
     assert picture.stat().st_size > 0
+
+
+def test_estimators_and_their_table():
+    code = (
+        "from benchmarks import estimators; estimators.DATA = {'linnerud': estimators.DATA['linnerud']}; "
+        "print(estimators.table(estimators.run(seeds=2, rounds=1)))"
+    )
+    rows = [line for line in run(code).splitlines() if line.startswith("| linnerud")]
+    assert len(rows) == 2
+    assert all(row.endswith("× |") and row.count("±") == 2 for row in rows)

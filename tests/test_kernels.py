@@ -135,7 +135,14 @@ def test_normal_numbers(build, rng, dtype):
 
 def test_signatures_are_those_of_the_reference():
     for name in ("forward", "loss_and_gradients"):
-        assert inspect.signature(getattr(kernels, name)) == inspect.signature(getattr(reference, name)), name
+        ours, theirs = (
+            [
+                (parameter.name, parameter.kind, parameter.default)
+                for parameter in signature.parameters.values()
+            ]
+            for signature in (inspect.signature(getattr(module, name)) for module in (kernels, reference))
+        )
+        assert ours == theirs, name
 
 
 def test_dtype_follows_the_weights():
@@ -163,9 +170,8 @@ def test_fastest_usable_build_is_the_default(monkeypatch):
     assert kernels._choose(None)[0] == "baseline"
 
 
-def test_a_build_that_is_not_compiled_in_is_passed_over(monkeypatch):
-    monkeypatch.setattr(kernels, "USABLE", ("baseline", "avx9"))
-    assert kernels._choose(None)[0] == "baseline"
+def test_a_build_that_is_not_compiled_in_is_passed_over():
+    assert kernels._usable(("baseline", "avx9")) == ("baseline",)
 
 
 def test_unusable_build_is_an_error():

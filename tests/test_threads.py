@@ -297,3 +297,36 @@ def settled(before):
     """Whether there are no more threads than before, when those on their way out have gone."""
     over = threading.Event()
     return any(os_threads() <= before or over.wait(0.01) for _ in range(500))
+
+
+def test_many_threads_predict_with_one_network(build):
+    X, _, _ = problem((5, 13, 3), 1000)
+    net = MLP((5, 13, 3), seed=0)
+    expected = net.predict(X)
+
+    def predict(seed):
+        rng = np.random.default_rng(seed)
+        for _ in range(200):
+            first, count = rng.integers(900), rng.choice([1, 2, 16, 17, 100])
+            np.testing.assert_array_equal(
+                net.predict(X[first : first + count]), expected[first : first + count]
+            )
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(predict, range(8)))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_many_threads_fit_networks_of_their_own(build, optimizer):
+    X, Y, w = problem((5, 13, 3), 300)
+
+    def fitted(seed):
+        net = MLP((5, 13, 3), seed=seed)
+        trainer = Trainer(net, optimizer, seed=seed, standardize=bool(seed % 2))
+        trainer.fit(X, Y, epochs=20, sample_weight=w, validation_data=(X, Y), patience=5)
+        return net.parameters
+
+    alone = [fitted(seed) for seed in range(24)]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(fitted, range(24)))
+    np.testing.assert_array_equal(together, alone)

@@ -4,12 +4,19 @@ Each build (baseline, avx2, avx512) is the same source, compiled for one instruc
 that the CPU can run is chosen here, at import. The environment variable ``FASTMLP_ISA`` names another.
 """
 
+from __future__ import annotations
+
 import os
 from importlib import import_module
+from importlib.machinery import PathFinder
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fastmlp import _checks
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 try:
     from fastmlp.kernels import _cpu
@@ -24,23 +31,22 @@ def _load(build):
     return {dtype: import_module(f"fastmlp.kernels._{build}_{dtype}") for dtype in _checks.DTYPES}
 
 
+def _usable(builds):
+    """Those of the builds that are compiled in: MSVC compiles the baseline alone."""
+    return tuple(build for build in builds if PathFinder.find_spec(f"{__name__}._{build}_float32", __path__))
+
+
 def _choose(wanted):
     """(name, modules by dtype) of the build `wanted`, or of the fastest one for this CPU."""
-    if wanted:
-        if wanted not in USABLE:
-            raise ImportError(
-                f"FASTMLP_ISA={wanted!r}: not a build that this CPU can run; choose from {', '.join(USABLE)}"
-            )
-        return wanted, _load(wanted)
-    for build in reversed(USABLE):
-        try:
-            return build, _load(build)
-        except ModuleNotFoundError:  # not compiled in, as with MSVC
-            continue
-    raise ImportError("fastmlp has no compiled kernels; install it again")
+    if wanted and wanted not in USABLE:
+        raise ImportError(
+            f"FASTMLP_ISA={wanted!r}: not a build that this CPU can run; choose from {', '.join(USABLE)}"
+        )
+    build = wanted or USABLE[-1]
+    return build, _load(build)
 
 
-def threads(n_threads=None):
+def threads(n_threads: int | None = None) -> int:
     """Return the number of threads that `n_threads` asks for; None: what the environment says, or 1."""
     if n_threads is None:
         return _default_threads
@@ -54,12 +60,12 @@ def _threads_from_environment():
     return int(text)
 
 
-USABLE = _cpu.features()
+USABLE = _usable(_cpu.features())
 BUILD, _modules = _choose(os.environ.get("FASTMLP_ISA"))
 _default_threads = _threads_from_environment()
 
 
-def forward(X, W1, W2):
+def forward(X: ArrayLike, W1: ArrayLike, W2: ArrayLike) -> np.ndarray:
     """The predictions E, of shape (n, m), in the dtype of the weights.
 
     Parameters
@@ -91,7 +97,9 @@ def forward(X, W1, W2):
     return _forward(X, W1, W2)
 
 
-def loss_and_gradients(X, Y, W1, W2, sample_weight=None):
+def loss_and_gradients(
+    X: ArrayLike, Y: ArrayLike, W1: ArrayLike, W2: ArrayLike, sample_weight: ArrayLike | None = None
+) -> tuple[float, np.ndarray, np.ndarray]:
     """The loss L, and its derivatives by `W1` and `W2`.
 
     Parameters

@@ -7,7 +7,7 @@
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc
-from cpython.pycapsule cimport PyCapsule_GetPointer
+from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from libc.math cimport INFINITY, isfinite, pow, sqrt
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy, memset
@@ -38,6 +38,7 @@ cdef extern from "simd.h" nogil:
     vec lane_sums(vec *v)
     void add_lanes(double *sums, vec v)
     vec square_root(vec v)
+    real add_product(real s, real a, real b)
     vec quotient(vec a, vec b)
 
 

@@ -98,6 +98,43 @@ cdef void forward_narrow(const Network *net, const Weights *W, Block *b) noexcep
         forward_all(3, net, W, b, j)
 
 
+cdef inline void row_units(int units, Py_ssize_t d, Py_ssize_t h, Py_ssize_t m, const real *W1,
+                           const real *W2, const real *x, real *E) noexcept nogil:
+    """What forward_units does, for one row and without lanes; inlined with a constant for the units."""
+    cdef real c[4]
+    cdef const real *b1 = W1 + d * h
+    cdef Py_ssize_t k, o
+    cdef int i
+    for i in range(units):
+        c[i] = b1[i]
+    for k in range(d):
+        for i in range(units):
+            c[i] = add_product(c[i], W1[k * h + i], x[k])
+    for i in range(units):
+        c[i] = 0 if c[i] < 0 else c[i]
+    for o in range(m):
+        for i in range(units):
+            E[o] = add_product(E[o], W2[i * m + o], c[i])
+
+
+cdef void forward_row(const real *parameters, Py_ssize_t d, Py_ssize_t h, Py_ssize_t m, const real *x,
+                      real *E) noexcept nogil:
+    """E of one row, with the same bits: in vectors it would leave all lanes but one empty.
+
+    3-4-1 from C: 62 ns in vectors, 20 ns so.
+    """
+    cdef const real *W2 = parameters + (d + 1) * h
+    cdef Py_ssize_t o, j = 0
+    for o in range(m):
+        E[o] = W2[h * m + o]
+    while j + 4 <= h:
+        row_units(4, d, h, m, parameters + j, W2 + j * m, x, E)
+        j += 4
+    while j < h:
+        row_units(1, d, h, m, parameters + j, W2 + j * m, x, E)
+        j += 1
+
+
 cdef void backward_narrow(const Network *net, const real *W, Block *b, Sums *sums) noexcept nogil:
     """dW2 += D' dE, dB = (dE W2[:h]') * 1[B > 0], dW1 += A' dB; dE stands in b.F.
 

@@ -19,6 +19,8 @@ cdef double WORTH_THREADS = 3e7
 # Rows of a prediction for which it does not pay to bring the weights into the kernels' order.
 cdef enum:
     FEW = 16
+    ROW_BY_ROW = 2          # 3-4-1 from Python: 2 rows one by one take 341 ns, 3 rows in vectors 524
+    ON_STACK = 1024         # numbers such a prediction may take there; malloc and free cost 20 ns
 
 cdef struct Sums:           # what a pass over rows adds up
     double *H               # (m, LANES) squared residuals
@@ -198,101 +200,168 @@ cdef Py_ssize_t chunk_rows(const Network *net, Py_ssize_t rows) noexcept nogil:
     return up_to_multiple(<Py_ssize_t> min(chunk, rows), net.block)
 
 
+cdef struct Memory:         # what passes work in
+    Network net
+    real *W                 # (size,) the parameters
+    Sums sums               # of all chunks
+    Py_ssize_t threads
+    Py_ssize_t count        # of parts
+    Sums parts[PARTS]
+    Block buffers[THREADS]
+    real *lanes[THREADS]
+
+
+cdef char *allocate(Memory *memory, Py_ssize_t d, Py_ssize_t h, Py_ssize_t m, Py_ssize_t rows,
+                    Py_ssize_t threads) noexcept nogil:
+    """Memory for passes of at most so many rows: one allocation, returned to be freed; or NULL."""
+    cdef char *arena
+    memory.net = network(d, h, m, rows)
+    memory.threads = threads
+    memory.count = PARTS if threads > 1 else 1
+    arena = <char *> PyMem_RawCalloc(carve(memory, NULL) + 64, 1)
+    if arena != NULL:
+        carve(memory, <char *> up_to_multiple(<uintptr_t> arena, 64))
+    return arena
+
+
+cdef Py_ssize_t carve(Memory *memory, char *base) noexcept nogil:
+    """Lay the arrays out from `base` on, each on a cache line; return their total size in bytes."""
+    cdef Network *net = &memory.net
+    cdef Block *b
+    cdef Py_ssize_t i, used = 0
+    cdef Py_ssize_t lanes = net.size if net.narrow else up_to_multiple(net.m, LANES)
+    used = cut(<void **> &memory.W, base, used, net.size * sizeof(real))
+    used = carve_sums(net, &memory.sums, base, used)
+    for i in range(memory.count):
+        used = carve_sums(net, &memory.parts[i], base, used)
+    for i in range(memory.threads):
+        b = &memory.buffers[i]
+        used = cut(<void **> &b.X, base, used, net.block * (net.d + net.m + 1) * sizeof(real))
+        used = cut(<void **> &b.C, base, used, net.block * net.width * sizeof(real))
+        used = cut(<void **> &b.F, base, used, net.block * net.m * sizeof(real))
+        used = cut(<void **> &memory.lanes[i], base, used, lanes * sizeof(vec))
+    return used
+
+
+cdef Py_ssize_t carve_sums(const Network *net, Sums *sums, char *base, Py_ssize_t used) noexcept nogil:
+    used = cut(<void **> &sums.H, base, used, net.m * LANES * sizeof(double))
+    return cut(<void **> &sums.gradient, base, used, net.size * sizeof(real))
+
+
+cdef inline Py_ssize_t cut(void **pointer, char *base, Py_ssize_t used, Py_ssize_t size) noexcept nogil:
+    pointer[0] = base + used
+    return used + up_to_multiple(size, 64)
+
+
+cdef Pass plan(Memory *memory, const Rows *data, const int64_t *order, Py_ssize_t first, Py_ssize_t last,
+               Py_ssize_t chunk, double scale, real *E) noexcept nogil:
+    """A pass over rows first..last; its sums begin with the first of its chunks."""
+    memory.sums.fresh = True
+    return Pass(&memory.net, memory.W, data, order, first, last, chunk, scale, E,
+                &memory.buffers[0], &memory.lanes[0], &memory.parts[0])
+
+
+cdef Py_ssize_t next_chunks(const Memory *memory, const Pass *p) noexcept nogil:
+    """How many chunks are next: at most as many as there are parts."""
+    return min((p.last - p.first + p.chunk - 1) // p.chunk, memory.count)
+
+
+cdef Py_ssize_t add_up(Memory *memory, Pass *p, Py_ssize_t chunks) noexcept nogil:
+    """Add the sums of a pass's next chunks, which stand in the parts; return their rows.
+
+    The gradient begins with the first chunk of a pass; H goes on from pass to pass.
+    """
+    cdef Py_ssize_t c, i, rows = min(p.last - p.first, chunks * p.chunk)
+    cdef Sums *sums = &memory.sums
+    cdef real *first
+    for c in range(chunks):
+        for i in range(memory.net.m * LANES):
+            sums.H[i] += memory.parts[c].H[i]
+        if p.scale != 0 and sums.fresh:  # it stays where it is, and the part gets the other's place
+            first = memory.parts[c].gradient
+            memory.parts[c].gradient = sums.gradient
+            sums.gradient = first
+        elif p.scale != 0:
+            for i from 0 <= i < memory.net.size by LANES:
+                store(sums.gradient + i, load(sums.gradient + i) + load(memory.parts[c].gradient + i))
+        sums.fresh = False
+    p.first += rows
+    return rows
+
+
 cdef class Workspace:
-    """A network's layout and the memory of its passes: one allocation, each array on a cache line."""
-    cdef Network net
-    cdef real *W            # (size,) the parameters
-    cdef Sums sums          # of all chunks
+    """The memory of a network's passes, and those who make them."""
+    cdef Memory memory
     cdef Team team
-    cdef Py_ssize_t count   # of parts
-    cdef Sums parts[PARTS]
-    cdef Block buffers[THREADS]
-    cdef real *lanes[THREADS]
     cdef char *arena
 
     def __cinit__(self, Py_ssize_t d, Py_ssize_t h, Py_ssize_t m, Py_ssize_t rows, Py_ssize_t threads):
         """For passes of at most so many rows."""
-        self.net = network(d, h, m, rows)
-        self.team = Team(threads if rows * operations(&self.net) >= WORTH_THREADS else 1)
-        self.count = PARTS if self.team.size > 1 else 1
-        self.arena = <char *> PyMem_RawCalloc(self.carve(NULL) + 64, 1)
+        cdef Network net = network(d, h, m, rows)
+        self.team = Team(threads if rows * operations(&net) >= WORTH_THREADS else 1)
+        self.arena = allocate(&self.memory, d, h, m, rows, self.team.size)
         if self.arena == NULL:
             raise MemoryError(f"no memory for the workspace of a network of sizes {(d, h, m)}")
-        self.carve(<char *> up_to_multiple(<uintptr_t> self.arena, 64))
-
-    cdef Py_ssize_t carve(self, char *base) noexcept:
-        """Lay the arrays out from `base` on; return their total size in bytes."""
-        cdef Network *net = &self.net
-        cdef Block *b
-        cdef Py_ssize_t i, used = 0
-        cdef Py_ssize_t lanes = net.size if net.narrow else up_to_multiple(net.m, LANES)
-        used = cut(<void **> &self.W, base, used, net.size * sizeof(real))
-        used = self.carve_sums(&self.sums, base, used)
-        for i in range(self.count):
-            used = self.carve_sums(&self.parts[i], base, used)
-        for i in range(self.team.size):
-            b = &self.buffers[i]
-            used = cut(<void **> &b.X, base, used, net.block * (net.d + net.m + 1) * sizeof(real))
-            used = cut(<void **> &b.C, base, used, net.block * net.width * sizeof(real))
-            used = cut(<void **> &b.F, base, used, net.block * net.m * sizeof(real))
-            used = cut(<void **> &self.lanes[i], base, used, lanes * sizeof(vec))
-        return used
-
-    cdef Py_ssize_t carve_sums(self, Sums *sums, char *base, Py_ssize_t used) noexcept:
-        used = cut(<void **> &sums.H, base, used, self.net.m * LANES * sizeof(double))
-        return cut(<void **> &sums.gradient, base, used, self.net.size * sizeof(real))
 
     def __dealloc__(self):
         PyMem_RawFree(self.arena)
 
-    cdef Pass plan(self, const Rows *data, const int64_t *order, Py_ssize_t first, Py_ssize_t last,
-                   Py_ssize_t chunk, double scale, real *E) noexcept nogil:
-        """A pass over rows first..last; its sums begin with the first of add_some."""
-        self.sums.fresh = True
-        return Pass(&self.net, self.W, data, order, first, last, chunk, scale, E,
-                    &self.buffers[0], &self.lanes[0], &self.parts[0])
-
     cdef Py_ssize_t add_some(self, Pass *p) noexcept nogil:
-        """Add the sums of a pass's next chunks, at most as many as there are parts; return their rows.
-
-        The gradient begins with the first chunk of a pass, and lies in place if there is no other; H goes on
-        from pass to pass.
-        """
-        cdef Py_ssize_t c, i
-        cdef Py_ssize_t rows = min(p.last - p.first, self.count * p.chunk)
-        cdef Py_ssize_t chunks = (rows + p.chunk - 1) // p.chunk
-        cdef Sums *sums = &self.sums
-        cdef real *own = self.parts[0].gradient
-        if sums.fresh:
-            self.parts[0].gradient = sums.gradient
+        """Add the sums of a pass's next chunks; return their rows."""
+        cdef Py_ssize_t chunks = next_chunks(&self.memory, p)
         self.team.run(add_chunk, p, chunks)
-        self.parts[0].gradient = own
-        for c in range(chunks):
-            for i in range(self.net.m * LANES):
-                sums.H[i] += self.parts[c].H[i]
-            if p.scale != 0 and not sums.fresh:
-                for i from 0 <= i < self.net.size by LANES:
-                    store(sums.gradient + i, load(sums.gradient + i) + load(self.parts[c].gradient + i))
-            sums.fresh = False
-        p.first += rows
-        return rows
-
-
-cdef inline Py_ssize_t cut(void **pointer, char *base, Py_ssize_t used, Py_ssize_t size) noexcept:
-    pointer[0] = base + used
-    return used + up_to_multiple(size, 64)
+        return add_up(&self.memory, p, chunks)
 
 
 def forward(cnp.ndarray X, cnp.ndarray W1, cnp.ndarray W2, cnp.ndarray out, Py_ssize_t threads):
     """Write E for X (n, d), W1 (d+1, h), W2 (h+1, m) into out (n, m)."""
     cdef Workspace work = Workspace(X.shape[1], W1.shape[1], W2.shape[1], X.shape[0], threads)
+    cdef Network *net = &work.memory.net
     cdef Rows rows = Rows(X.shape[0], elements(X), NULL, NULL, NULL)
-    cdef Pass p = work.plan(&rows, NULL, 0, rows.n, chunk_rows(&work.net, rows.n), 0, elements(out))
+    cdef Pass p = plan(&work.memory, &rows, NULL, 0, rows.n, chunk_rows(net, rows.n), 0, elements(out))
     cdef const real *w1 = elements(W1)
     cdef const real *w2 = elements(W2)
     with work.team, nogil:
-        to_native(&work.net, w1, w2, work.W)
+        to_native(net, w1, w2, work.memory.W)
         work.team.run(predict_chunk, &p, (rows.n + p.chunk - 1) // p.chunk)
+
+
+cdef bint are_few(Py_ssize_t rows, Py_ssize_t d, Py_ssize_t h, Py_ssize_t m) noexcept nogil:
+    """Whether it pays to predict with the weights as they are."""
+    cdef Network net
+    net.d, net.h, net.m = d, h, m
+    return rows <= FEW and rows * operations(&net) <= WORTH_A_CHUNK
+
+
+cdef int forward_few(const real *parameters, Py_ssize_t d, Py_ssize_t h, Py_ssize_t m, const real *X,
+                     Py_ssize_t n, real *E) noexcept nogil:
+    """E of a few rows, straight from a network's parameters; -1 where there is no memory."""
+    cdef real on_stack[ON_STACK]
+    cdef real *scratch = on_stack
+    cdef Rows rows = Rows(n, X, NULL, NULL, NULL)
+    cdef Network net
+    cdef Weights w
+    cdef Block b
+    cdef Py_ssize_t i, size
+    if n <= ROW_BY_ROW and is_narrow(h):
+        for i in range(n):
+            forward_row(parameters, d, h, m, X + i * d, E + i * m)
+        return 0
+    net = network(d, h, m, n)
+    size = net.block * (d + net.width + m) + net.width * m
+    if size > ON_STACK:
+        scratch = <real *> PyMem_RawMalloc(size * sizeof(real))
+        if scratch == NULL:
+            return -1
+    w = plain_weights(&net, parameters, scratch)
+    b.C = scratch + net.width * m
+    b.F = b.C + net.block * net.width
+    b = load_block(&net, &rows, NULL, 0, n, b.F + net.block * m, &b)
+    forward_block(&net, &w, &b)
+    store_outputs(&net, &b, E)
+    if scratch != on_stack:
+        PyMem_RawFree(scratch)
+    return 0
 
 
 def predict_few(X, cnp.ndarray parameters, Py_ssize_t d, Py_ssize_t h, Py_ssize_t m):
@@ -303,11 +372,6 @@ def predict_few(X, cnp.ndarray parameters, Py_ssize_t d, Py_ssize_t h, Py_ssize_
     long way, which also has the error messages. The bits are the same.
     """
     cdef cnp.ndarray array, out
-    cdef Network net
-    cdef Weights w
-    cdef Block b
-    cdef Rows rows
-    cdef real *scratch
     cdef cnp.npy_intp shape[2]
     if not cnp.PyArray_CheckExact(X):
         return None
@@ -315,49 +379,99 @@ def predict_few(X, cnp.ndarray parameters, Py_ssize_t d, Py_ssize_t h, Py_ssize_
     if (
         cnp.PyArray_TYPE(array) != cnp.PyArray_TYPE(parameters) or cnp.PyArray_NDIM(array) != 2
         or not cnp.PyArray_ISCARRAY_RO(array) or cnp.PyArray_DIM(array, 1) != d
-        or not 0 < cnp.PyArray_DIM(array, 0) <= FEW
+        or not 0 < cnp.PyArray_DIM(array, 0) or not are_few(cnp.PyArray_DIM(array, 0), d, h, m)
     ):
         return None
-    rows = Rows(cnp.PyArray_DIM(array, 0), elements(array), NULL, NULL, NULL)
-    net = network(d, h, m, rows.n)
-    if rows.n * operations(&net) > WORTH_A_CHUNK:
-        return None
-    shape[0], shape[1] = rows.n, m
+    shape[0], shape[1] = cnp.PyArray_DIM(array, 0), m
     out = cnp.PyArray_EMPTY(1 if m == 1 else 2, shape, cnp.PyArray_TYPE(parameters), 0)
-    scratch = <real *> PyMem_RawMalloc((net.block * (d + net.width + m) + net.width * m) * sizeof(real))
-    if scratch == NULL:
+    if forward_few(elements(parameters), d, h, m, elements(array), shape[0], elements(out)):
         raise MemoryError("no memory for a prediction")
-    w = plain_weights(&net, elements(parameters), scratch)
-    b.C = scratch + net.width * m
-    b.F = b.C + net.block * net.width
-    b = load_block(&net, &rows, NULL, 0, rows.n, b.F + net.block * m, &b)
-    forward_block(&net, &w, &b)
-    store_outputs(&net, &b, elements(out))
-    PyMem_RawFree(scratch)
     return out
+
+
+cdef double mean_square(const Memory *memory, double weight) noexcept nogil:
+    """L, after passes over rows of this total weight."""
+    cdef double H = 0
+    cdef Py_ssize_t o
+    for o in range(memory.net.m):
+        H += total(memory.sums.H + o * LANES)
+    return H / (memory.net.m * weight)
 
 
 def loss_and_gradients(cnp.ndarray X, cnp.ndarray Y, cnp.ndarray w, cnp.ndarray W1,
                        cnp.ndarray W2, cnp.ndarray dW1, cnp.ndarray dW2, Py_ssize_t threads):
     """L as a float; the gradients into dW1 and dW2, unless they are None."""
     cdef Workspace work = Workspace(X.shape[1], W1.shape[1], W2.shape[1], X.shape[0], threads)
-    cdef Network *net = &work.net
+    cdef Memory *memory = &work.memory
     cdef Rows rows = Rows(X.shape[0], elements(X), elements(Y), elements(w), NULL)
     cdef const real *w1 = elements(W1)
     cdef const real *w2 = elements(W2)
     cdef real *g1 = elements(dW1)
     cdef real *g2 = elements(dW2)
-    cdef double terms, H = 0
-    cdef Py_ssize_t o
+    cdef double weight
     cdef Pass p
     with work.team, nogil:
-        to_native(net, w1, w2, work.W)
-        terms = net.m * total_weight(&rows, NULL, 0, rows.n)
-        p = work.plan(&rows, NULL, 0, rows.n, chunk_rows(net, rows.n), 0 if g1 == NULL else 2 / terms, NULL)
+        to_native(&memory.net, w1, w2, memory.W)
+        weight = total_weight(&rows, NULL, 0, rows.n)
+        p = full_pass(memory, &rows, weight, g1 != NULL)
         while p.first < p.last:
             work.add_some(&p)
         if g1 != NULL:
-            to_plain(net, work.sums.gradient, g1, g2)
-        for o in range(net.m):
-            H += total(work.sums.H + o * LANES)
-    return H / terms
+            to_plain(&memory.net, memory.sums.gradient, g1, g2)
+    return mean_square(memory, weight)
+
+
+cdef Pass full_pass(Memory *memory, const Rows *rows, double weight, bint gradient) noexcept nogil:
+    """A pass over all rows, for the loss and, where asked for, its gradient."""
+    cdef double scale = 2 / (memory.net.m * weight) if gradient else 0
+    return plan(memory, rows, NULL, 0, rows.n, chunk_rows(&memory.net, rows.n), scale, NULL)
+
+
+# What fastmlp.capi hands on: without the GIL, from C pointers, on the caller's thread.
+
+cdef int predict_rows(const real *parameters, Py_ssize_t d, Py_ssize_t h, Py_ssize_t m, const real *X,
+                      Py_ssize_t n, real *E) noexcept nogil:
+    """E (n, m); -1 where there is no memory."""
+    cdef Memory memory
+    cdef char *arena
+    cdef Rows rows
+    cdef Pass p
+    if are_few(n, d, h, m):
+        return forward_few(parameters, d, h, m, X, n, E)
+    arena = allocate(&memory, d, h, m, n, 1)
+    if arena == NULL:
+        return -1
+    rows = Rows(n, X, NULL, NULL, NULL)
+    to_native(&memory.net, parameters, parameters + (d + 1) * h, memory.W)
+    p = plan(&memory, &rows, NULL, 0, n, n, 0, E)
+    predict_chunk(&p, 0, 0)
+    PyMem_RawFree(arena)
+    return 0
+
+
+cdef int loss_and_gradients_of_rows(
+        const real *parameters, Py_ssize_t d, Py_ssize_t h, Py_ssize_t m, const real *X, const real *Y,
+        const real *w, Py_ssize_t n, double *loss, real *gradients) noexcept nogil:
+    """L and, unless it is NULL, its gradient as one flat array; -1 where there is no memory."""
+    cdef Memory memory
+    cdef char *arena = allocate(&memory, d, h, m, n, 1)
+    cdef Rows rows = Rows(n, X, Y, w, NULL)
+    cdef double weight
+    cdef Pass p
+    if arena == NULL:
+        return -1
+    to_native(&memory.net, parameters, parameters + (d + 1) * h, memory.W)
+    weight = total_weight(&rows, NULL, 0, n)
+    p = full_pass(&memory, &rows, weight, gradients != NULL)
+    while p.first < p.last:
+        add_chunk(&p, 0, 0)
+        add_up(&memory, &p, 1)
+    if gradients != NULL:
+        to_plain(&memory.net, memory.sums.gradient, gradients, gradients + (d + 1) * h)
+    loss[0] = mean_square(&memory, weight)
+    PyMem_RawFree(arena)
+    return 0
+
+
+predict_pointer = PyCapsule_New(<void *> predict_rows, NULL, NULL)
+loss_and_gradients_pointer = PyCapsule_New(<void *> loss_and_gradients_of_rows, NULL, NULL)

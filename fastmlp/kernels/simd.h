@@ -143,6 +143,17 @@ static inline void add_lanes(double *sums, vec v)
     for (int i = 0; i < LANES; i++) sums[i] += x[i];
 }
 
+/* s + a b, in one rounding where vectors have it so. The compiler would turn a chain of sums of numbers into
+ * a vector of products, added one after the other. */
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+static inline real add_product(real s, real a, real b)
+{
+    return sizeof(real) == sizeof(float) ? __builtin_fmaf(a, b, s) : __builtin_fma(a, b, s);
+}
+#else
+static inline real add_product(real s, real a, real b) { return s + a * b; }
+#endif
+
 /* Cython casts the left side of a / to a number. */
 static inline vec quotient(vec a, vec b) { return a / b; }
 

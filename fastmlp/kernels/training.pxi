@@ -82,7 +82,7 @@ cdef class Fit:
         X, Y, w = training
         rows = max(len(X), 0 if validation is None else len(validation[0]))
         self.work = Workspace(*sizes, rows, threads)
-        net = &self.work.net
+        net = &self.work.memory.net
         self.optimizer = optimizer
         self.rows = Rows(len(X), elements(X), elements(Y), elements(w), NULL)
         n = self.rows.n
@@ -101,7 +101,7 @@ cdef class Fit:
         buffers = room(4 * net.size)
         self.trained, self.remembered, self.kept = elements(parameters), elements(moments), elements(best)
         self.plain_size = parameters.shape[0]
-        self.parameters = self.work.W
+        self.parameters = self.work.memory.W
         self.moments = cache_line(buffers)
         self.best = self.moments + 2 * net.size
         self.start = self.best + net.size
@@ -122,20 +122,20 @@ cdef class Fit:
 
     cdef void load_all(self, real *base) noexcept:
         """Load every block once: the rows stay in their order, and all are in every batch."""
-        cdef Network *net = &self.work.net
+        cdef Network *net = &self.work.memory.net
         cdef Py_ssize_t i, n = self.rows.n
         with nogil:
             for i from 0 <= i < n by net.block:
                 load_block(net, &self.rows, NULL, i, min(net.block, n - i),
-                           base + i // net.block * block_size(net, &self.rows), self.work.buffers)
+                           base + i // net.block * block_size(net, &self.rows), self.work.memory.buffers)
         self.rows.blocks = base
 
     cdef void take(self, const real *plain, real *native) noexcept:
-        cdef Network *net = &self.work.net
+        cdef Network *net = &self.work.memory.net
         to_native(net, plain, plain + (net.d + 1) * net.h, native)
 
     cdef void give(self, const real *native, real *plain) noexcept:
-        cdef Network *net = &self.work.net
+        cdef Network *net = &self.work.memory.net
         to_plain(net, native, plain, plain + (net.d + 1) * net.h)
 
     cdef void write_back(self) noexcept:
@@ -144,7 +144,7 @@ cdef class Fit:
         self.give(self.parameters, self.trained)
         self.give(self.best, self.kept)
         for i in range(moments_used(&self.optimizer)):
-            self.give(self.moments + i * self.work.net.size, self.remembered + i * self.plain_size)
+            self.give(self.moments + i * self.work.memory.net.size, self.remembered + i * self.plain_size)
 
     @property
     def steps(self):
@@ -198,8 +198,8 @@ cdef class Fit:
         cdef Py_ssize_t i = 0, n = self.rows.n
         cdef double monitored = 0
         if not self.validation.n:
-            memcpy(self.start, self.parameters, self.work.net.size * sizeof(real))
-        memset(self.work.sums.H, 0, self.work.net.m * LANES * sizeof(double))
+            memcpy(self.start, self.parameters, self.work.memory.net.size * sizeof(real))
+        memset(self.work.memory.sums.H, 0, self.work.memory.net.m * LANES * sizeof(double))
         self.seen = 0
         if self.order != NULL:
             self.shuffle_rows()
@@ -219,7 +219,7 @@ cdef class Fit:
             self.best_loss = monitored
             self.best_epoch = self.epoch
             if self.validation.n:
-                memcpy(self.best, self.parameters, self.work.net.size * sizeof(real))
+                memcpy(self.best, self.parameters, self.work.memory.net.size * sizeof(real))
             else:
                 self.best, self.start = self.start, self.best
         elif self.patience and self.epoch - self.best_epoch >= self.patience:
@@ -241,13 +241,14 @@ cdef class Fit:
 
     cdef int run_batch(self, Py_ssize_t first, Py_ssize_t last) except -1 nogil:
         """One step of the optimizer on rows first..last of the order."""
-        cdef Network *net = &self.work.net
+        cdef Network *net = &self.work.memory.net
         cdef real *W = self.parameters
-        cdef real *gradient = self.work.sums.gradient
+        cdef real *gradient
         cdef double weight = total_weight(&self.rows, self.order, first, last)
         if weight == 0:
             return 0  # no row counts: nothing to learn from
         self.pass_over(&self.rows, self.order, first, last, self.chunk, 2 / (net.m * weight))
+        gradient = self.work.memory.sums.gradient
         self.seen += weight
         if self.optimizer.l2 != 0:
             add_penalty(gradient, W, net.b1, self.optimizer.l2)
@@ -261,15 +262,15 @@ cdef class Fit:
     cdef int pass_over(self, const Rows *data, const int64_t *order, Py_ssize_t first, Py_ssize_t last,
                        Py_ssize_t chunk, double scale) except -1 nogil:
         """Add the squared residuals of rows first..last to H and, unless `scale` is 0, set the gradient."""
-        cdef Pass p = self.work.plan(data, order, first, last, chunk, scale, NULL)
+        cdef Pass p = plan(&self.work.memory, data, order, first, last, chunk, scale, NULL)
         while p.first < p.last:
             self.breathe(self.cost * self.work.add_some(&p))
         return 0
 
     cdef double loss_of(self, const Rows *data, Py_ssize_t rows) except? -1 nogil:
         """L of the first rows of a data set, at the parameters as they are."""
-        cdef Network *net = &self.work.net
-        memset(self.work.sums.H, 0, net.m * LANES * sizeof(double))
+        cdef Network *net = &self.work.memory.net
+        memset(self.work.memory.sums.H, 0, net.m * LANES * sizeof(double))
         self.pass_over(data, NULL, 0, rows, chunk_rows(net, rows), 0)
         self.seen = total_weight(data, NULL, 0, rows)
         return self.loss_so_far()
@@ -281,9 +282,9 @@ cdef class Fit:
         """
         cdef double H = 0
         cdef Py_ssize_t o
-        for o in range(self.work.net.m):
-            H += self.units[o] * total(self.work.sums.H + o * LANES)
-        return H / (self.work.net.m * self.seen) if self.seen else 0
+        for o in range(self.work.memory.net.m):
+            H += self.units[o] * total(self.work.memory.sums.H + o * LANES)
+        return H / (self.work.memory.net.m * self.seen) if self.seen else 0
 
     cdef bint hopeless(self, double loss) noexcept nogil:
         return not isfinite(loss) or loss > self.limit

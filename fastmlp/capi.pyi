@@ -1,0 +1,1 @@
+# capi.pxd has what other Cython code finds here; Python code finds nothing.

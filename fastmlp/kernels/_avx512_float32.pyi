@@ -1,0 +1,1 @@
+from fastmlp.kernels._baseline_float32 import *

@@ -1,0 +1,533 @@
+import pickle
+import warnings
+
+import numpy as np
+import polars as pl
+import pytest
+import sklearn.neural_network
+from sklearn.base import clone
+from sklearn.datasets import load_diabetes, load_linnerud, make_regression
+from sklearn.exceptions import ConvergenceWarning, DataConversionWarning, NotFittedError
+from sklearn.metrics import r2_score
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from fastmlp import MLP
+from fastmlp.sklearn import MLPRegressor, from_sklearn
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*(aximum iterations|failed to converge)")
+
+VERSION = tuple(int(part) for part in sklearn.__version__.split(".")[:2])
+Theirs = sklearn.neural_network.MLPRegressor
+
+
+@parametrize_with_checks(
+    [
+        MLPRegressor(max_iter=100),
+        MLPRegressor(max_iter=100, dtype="float32"),
+        MLPRegressor(max_iter=100, standardize=True, dtype="float64"),
+        MLPRegressor(hidden_layer_sizes=(8,), solver="lbfgs"),
+        MLPRegressor(hidden_layer_sizes=(8,), solver="lbfgs", dtype="float32"),
+        MLPRegressor(solver="sgd", learning_rate="adaptive", max_iter=300),
+    ]
+)
+def test_checks_of_scikit_learn(estimator, check):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check(estimator)
+
+
+def data(n=120, outputs=1, seed=0):
+    X, y = make_regression(n, 5, n_targets=outputs, noise=5, random_state=seed)
+    return X, (y / np.std(y, axis=0)).reshape(n, outputs)[:, 0 if outputs == 1 else slice(None)]
+
+
+def both(X, y, weights=None, **parameters):
+    """The two estimators, fitted; nothing is shuffled, so they take the same steps."""
+    # a tiny epsilon, as scikit-learn adds it elsewhere
+    parameters = {
+        "hidden_layer_sizes": (7,),
+        "shuffle": False,
+        "random_state": 3,
+        "epsilon": 1e-15,
+    } | parameters
+    kwargs = {} if weights is None else {"sample_weight": weights}
+    return MLPRegressor(**parameters).fit(X, y, **kwargs), Theirs(**parameters).fit(X, y, **kwargs)
+
+
+def assert_same_fit(ours, theirs, rtol=1e-6):
+    for mine, other in zip(
+        [*ours.coefs_, *ours.intercepts_], [*theirs.coefs_, *theirs.intercepts_], strict=True
+    ):
+        np.testing.assert_allclose(mine, other, rtol=rtol, atol=rtol)
+    assert ours.n_iter_ == theirs.n_iter_
+    assert ours.t_ == theirs.t_
+    np.testing.assert_allclose(ours.loss_, theirs.loss_, rtol=1e-3)
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"solver": "adam", "batch_size": 40},
+        {"solver": "adam"},
+        {"solver": "adam", "beta_1": 0.8, "beta_2": 0.99, "learning_rate_init": 0.01},
+        {"solver": "sgd", "batch_size": 40, "learning_rate_init": 0.01},
+        {"solver": "sgd", "batch_size": 40, "nesterovs_momentum": False, "alpha": 0.5},
+        {"solver": "sgd", "batch_size": 30, "momentum": 0},
+        {"solver": "sgd", "batch_size": 40, "learning_rate": "invscaling", "learning_rate_init": 0.1},
+        {"solver": "sgd", "learning_rate": "adaptive", "tol": 1e-3, "n_iter_no_change": 2, "max_iter": 120},
+    ],
+)
+def test_the_same_steps_as_scikit_learn(parameters, outputs):
+    X, y = data(outputs=outputs)
+    ours, theirs = both(X, y, **{"max_iter": 30} | parameters)
+    assert_same_fit(ours, theirs)
+    assert len(ours.loss_curve_) == ours.n_iter_
+    np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-3)
+    np.testing.assert_allclose(ours.best_loss_, theirs.best_loss_, rtol=1e-3)
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_epsilon_means_the_same(outputs):
+    """In the first step scikit-learn's is divided by sqrt(1 - beta_2)."""
+    X, y = data(outputs=outputs)
+    parameters = {"hidden_layer_sizes": (7,), "random_state": 3, "max_iter": 1}
+    theirs = Theirs(epsilon=0.01, **parameters).fit(X, y)
+    ours = MLPRegressor(epsilon=0.01 / np.sqrt(1 - 0.999), **parameters).fit(X, y)
+    assert_same_fit(ours, theirs)
+
+
+@pytest.mark.skipif(VERSION < (1, 7), reason="scikit-learn < 1.7 knows no sample weights here")
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+def test_the_same_steps_with_weights(solver):
+    X, y = data()
+    weights = np.random.default_rng(0).uniform(0.5, 2, len(X))
+    assert_same_fit(*both(X, y, weights, solver=solver, max_iter=20))
+
+
+def test_lbfgs_finds_the_same_minimum():
+    X, y = data()
+    ours, theirs = both(X, y, solver="lbfgs", alpha=1, tol=1e-6, max_iter=3000)
+    assert ours.loss_ == pytest.approx(theirs.loss_, rel=1e-3)
+    np.testing.assert_allclose(ours.predict(X), theirs.predict(X), atol=0.02)
+
+
+@pytest.mark.parametrize(
+    "tolerance", [{"tol": 1e-2}, {"tol": 1e-2, "n_iter_no_change": 3}, {"n_iter_no_change": np.inf}]
+)
+def test_stops_when_scikit_learn_does(tolerance):
+    X, y = data()
+    ours, theirs = both(X, y, batch_size=40, max_iter=300, learning_rate_init=0.01, **tolerance)
+    assert ours.n_iter_ == theirs.n_iter_
+    assert (ours.n_iter_ == 300) == (tolerance == {"n_iter_no_change": np.inf})
+
+
+def test_early_stopping_as_scikit_learn():
+    X, y = data()
+    parameters = {
+        "early_stopping": True,
+        "batch_size": 36,
+        "max_iter": 400,
+        "learning_rate_init": 0.02,
+        "validation_fraction": 0.1,
+    }
+    ours, theirs = both(X, y, **parameters)
+    assert_same_fit(ours, theirs)
+    np.testing.assert_allclose(ours.validation_scores_, theirs.validation_scores_, rtol=1e-6)
+    assert ours.best_validation_score_ == pytest.approx(theirs.best_validation_score_)
+    assert ours.best_loss_ is theirs.best_loss_ is None
+    assert ours.n_iter_ < 400
+    assert len(ours.validation_loss_curve_) == ours.n_iter_
+
+
+def test_validation_data_of_the_user():
+    X, y = data(outputs=2)
+    weights = np.arange(1.0, 31)
+    model = MLPRegressor(hidden_layer_sizes=(7,), max_iter=15, random_state=0)
+    model.fit(X[30:], y[30:], X_val=X[:30], y_val=y[:30], sample_weight_val=weights)
+    assert len(model.validation_loss_curve_) == 15
+    assert model.validation_loss_curve_[-1] == pytest.approx(model.network_.loss(X[:30], y[:30], weights) / 2)
+    assert model.validation_scores_ is None
+
+    stopped = MLPRegressor(
+        hidden_layer_sizes=(7,), max_iter=2000, learning_rate_init=0.03, random_state=0, early_stopping=True
+    )
+    stopped.fit(X[30:], y[30:], X_val=X[:30], y_val=y[:30], sample_weight_val=weights)
+    assert stopped.n_iter_ < 2000
+    assert stopped.t_ == 90 * stopped.n_iter_  # no row is set aside
+    score = r2_score(y[:30], stopped.predict(X[:30]), sample_weight=weights)
+    assert (
+        score
+        == pytest.approx(stopped.best_validation_score_)
+        == pytest.approx(max(stopped.validation_scores_))
+    )
+
+    lbfgs = MLPRegressor(hidden_layer_sizes=(7,), solver="lbfgs", max_iter=15, random_state=0).fit(
+        X, y, X_val=X[:30], y_val=y[:30]
+    )
+    assert len(lbfgs.validation_loss_curve_) == lbfgs.n_iter_
+    assert lbfgs.validation_loss_curve_[-1] == pytest.approx(lbfgs.network_.loss(X[:30], y[:30]) / 2)
+
+
+@pytest.mark.parametrize(
+    ("validation", "message"),
+    [
+        ({"X_val": np.ones((4, 5))}, "y_val"),
+        ({"y_val": np.ones(4)}, "X_val"),
+        ({"sample_weight_val": np.ones(4)}, "X_val"),
+        ({"X_val": np.ones((4, 6)), "y_val": np.ones(4)}, "features"),
+        ({"X_val": np.ones((4, 5)), "y_val": np.ones((4, 2))}, "y_val: must have 1 outputs"),
+    ],
+)
+def test_wrong_validation_data(validation, message):
+    with pytest.raises(ValueError, match=message):
+        MLPRegressor(hidden_layer_sizes=(3,), max_iter=2).fit(*data(), **validation)
+
+
+@pytest.mark.parametrize(
+    "parameters", [{}, {"solver": "sgd", "learning_rate": "invscaling"}, {"standardize": True}]
+)
+def test_partial_fit_goes_on(parameters):
+    X, y = data()
+    parameters = {"hidden_layer_sizes": (7,), "batch_size": 40, "random_state": 0} | parameters
+    whole = MLPRegressor(max_iter=6, tol=0, **parameters).fit(X, y)
+    parts = MLPRegressor(**parameters)
+    for _ in range(6):
+        parts.partial_fit(X, y)
+    np.testing.assert_allclose(parts.predict(X), whole.predict(X), rtol=1e-6)
+    assert len(parts.loss_curve_) == 6
+    assert parts.t_ == whole.t_ == 6 * len(X)
+    assert parts.n_iter_ == 1
+
+
+def test_partial_fit_after_fit_is_one_more_epoch():
+    X, y = data()
+    five = MLPRegressor(hidden_layer_sizes=(7,), max_iter=5, random_state=0).fit(X, y).partial_fit(X, y)
+    six = MLPRegressor(hidden_layer_sizes=(7,), max_iter=6, random_state=0).fit(X, y)
+    np.testing.assert_array_equal(five.predict(X), six.predict(X))
+
+
+def test_partial_fit_has_limits():
+    X, y = data()
+    assert not hasattr(MLPRegressor(solver="lbfgs"), "partial_fit")
+    with pytest.raises(ValueError, match="early_stopping"):
+        MLPRegressor(early_stopping=True).partial_fit(X, y)
+    model = MLPRegressor(hidden_layer_sizes=(7,)).partial_fit(X, y)
+    with pytest.raises(ValueError, match="4 features"):
+        model.partial_fit(X[:, :4], y)
+
+
+def test_warm_start():
+    X, y = data()
+    model = MLPRegressor(hidden_layer_sizes=(7,), max_iter=5, warm_start=True, random_state=0).fit(X, y)
+    network, loss = model.network_, model.loss_
+    model.fit(X, y)
+    assert model.network_ is network
+    assert model.loss_ < loss
+    assert len(model.loss_curve_) == 10
+    assert model.n_iter_ == 5
+    with pytest.raises(ValueError, match="7 hidden units there are"):
+        model.set_params(hidden_layer_sizes=8).fit(X, y)
+    cold = MLPRegressor(hidden_layer_sizes=(7,), max_iter=5, random_state=0).fit(X, y)
+    assert cold.fit(X, y).loss_ == pytest.approx(loss)
+
+
+def test_random_state():
+    X, y = data()
+    fitted = [
+        MLPRegressor(hidden_layer_sizes=(7,), max_iter=3, random_state=state).fit(X, y).predict(X)
+        for state in (0, 0, 1)
+    ]
+    np.testing.assert_array_equal(fitted[0], fitted[1])
+    assert not np.array_equal(fitted[0], fitted[2])
+    MLPRegressor(hidden_layer_sizes=(7,), max_iter=3, random_state=np.random.RandomState(0)).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "message"),
+    [
+        ({"hidden_layer_sizes": (5, 5)}, ValueError, "one hidden layer"),
+        ({"hidden_layer_sizes": ()}, ValueError, "one hidden layer"),
+        ({"hidden_layer_sizes": 0}, ValueError, "hidden_layer_sizes"),
+        ({"hidden_layer_sizes": 2.5}, TypeError, "hidden_layer_sizes"),
+        ({"activation": "tanh"}, ValueError, "activation: fastmlp takes 'relu', got 'tanh'"),
+        ({"loss": "poisson"}, ValueError, "loss"),
+        ({"solver": "newton"}, ValueError, "solver"),
+        ({"learning_rate": "fast"}, ValueError, "learning_rate"),
+        ({"learning_rate_init": 0}, ValueError, "learning_rate"),
+        ({"alpha": -1}, ValueError, "alpha"),
+        ({"batch_size": 0}, ValueError, "batch_size"),
+        ({"max_iter": 0}, ValueError, "max_iter"),
+        ({"tol": np.nan}, ValueError, "tol"),
+        ({"n_iter_no_change": 0}, ValueError, "n_iter_no_change"),
+        ({"validation_fraction": 1.0, "early_stopping": True}, ValueError, "validation_fraction"),
+        ({"validation_fraction": 0.001, "early_stopping": True}, ValueError, "validation_fraction"),
+        ({"dtype": "float16"}, ValueError, "dtype"),
+        ({"n_threads": 0}, ValueError, "n_threads"),
+        ({"momentum": 1.5, "solver": "sgd"}, ValueError, "momentum"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(parameters, error, message):
+    with pytest.raises(error, match=message):
+        MLPRegressor(**parameters).fit(*data())
+
+
+def test_warnings():
+    X, y = data()
+    with pytest.warns(ConvergenceWarning, match="Maximum iterations"):
+        MLPRegressor(hidden_layer_sizes=(3,), max_iter=2).fit(X, y)
+    with pytest.warns(ConvergenceWarning, match="lbfgs failed"):
+        MLPRegressor(hidden_layer_sizes=(3,), max_iter=2, solver="lbfgs").fit(X, y)
+    with pytest.warns(UserWarning, match="batch_size: 500 is more than"):
+        MLPRegressor(hidden_layer_sizes=(3,), max_iter=2, batch_size=500).fit(X, y)
+    with pytest.warns(RuntimeWarning, match="standardize=True"):
+        model = MLPRegressor(hidden_layer_sizes=(3,), solver="sgd", learning_rate_init=10, max_iter=50).fit(
+            X * 1e6, y
+        )
+    assert np.isfinite(model.predict(X)).all()
+    with pytest.warns(DataConversionWarning):
+        assert MLPRegressor(hidden_layer_sizes=(3,), max_iter=2).fit(X, y.reshape(-1, 1)).predict(
+            X
+        ).shape == (120,)
+
+
+def test_interrupted(monkeypatch):
+    X, y = data()
+    model = MLPRegressor(hidden_layer_sizes=(3,), max_iter=50, random_state=0)
+    record = model._record
+
+    def interrupt(*args):
+        record(*args)
+        if model.n_iter_ == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(model, "_record", interrupt)
+    with pytest.warns(UserWarning, match="interrupted"):
+        model.fit(X, y)
+    assert model.n_iter_ == 4
+
+
+def test_weights_are_views_and_assignable():
+    X, y = data()
+    model = MLPRegressor(hidden_layer_sizes=(7,), max_iter=3).fit(X, y)
+    assert [coef.shape for coef in model.coefs_] == [(5, 7), (7, 1)]
+    assert [intercept.shape for intercept in model.intercepts_] == [(7,), (1,)]
+    before = model.predict(X)
+    model.intercepts_[1][:] += 1
+    np.testing.assert_allclose(model.predict(X), before + 1)
+    model.coefs_ = [np.zeros((5, 7)), np.zeros((7, 1))]
+    model.intercepts_ = [np.zeros(7), np.full(1, 2.0)]
+    np.testing.assert_array_equal(model.predict(X), 2.0)
+    with pytest.raises(TypeError):
+        model.coefs_[0] = np.zeros((5, 7))
+    with pytest.raises(NotFittedError):
+        MLPRegressor().predict(X)
+    assert not hasattr(MLPRegressor(), "coefs_")
+
+
+def test_dtypes():
+    X, y = data()
+    for given, parameter, expected in [
+        ("float64", None, "float64"),
+        ("float32", None, "float32"),
+        ("float64", "float32", "float32"),
+        ("int64", None, "float64"),
+    ]:
+        model = MLPRegressor(hidden_layer_sizes=(3,), max_iter=2, dtype=parameter, random_state=0)
+        model.fit(X.astype(given), y)
+        assert model.network_.dtype == expected
+        for X_dtype in ("float32", "float64"):
+            predicted = model.predict(X.astype(X_dtype))
+            assert predicted.dtype == np.result_type(expected, X_dtype)
+            of_network = model.network_.predict(X)
+            np.testing.assert_allclose(predicted, of_network, rtol=0, atol=1e-5 * np.abs(of_network).max())
+
+
+def test_standardize_makes_raw_data_learnable():
+    X, y = load_diabetes(return_X_y=True, scaled=False)
+    scores = {}
+    for solver in ("adam", "lbfgs"):
+        model = MLPRegressor(
+            hidden_layer_sizes=(4,),
+            solver=solver,
+            standardize=True,
+            max_iter=300,
+            batch_size=32,
+            alpha=1,
+            random_state=0,
+        )
+        pipeline = make_pipeline(StandardScaler(), clone(model).set_params(standardize=False))
+        target = (y - y.mean()) / y.std()
+        scores[solver] = model.fit(X, y).score(X, y)
+        assert scores[solver] == pytest.approx(pipeline.fit(X, target).score(X, target), abs=0.02)
+        assert model.loss_ == pytest.approx(model.network_.loss(X, y) / 2, rel=0.02)
+    assert min(scores.values()) > 0.5
+
+
+def test_standardize_goes_on_from_where_it_was():
+    X, y = load_diabetes(return_X_y=True, scaled=False)
+    for parameters in ({"solver": "lbfgs"}, {"batch_size": 32, "learning_rate_init": 0.01}):
+        model = MLPRegressor(
+            hidden_layer_sizes=(4,),
+            standardize=True,
+            warm_start=True,
+            max_iter=40,
+            random_state=0,
+            **parameters,
+        )
+        first = model.fit(X, y).loss_
+        assert model.set_params(max_iter=1).fit(X, y).loss_ < 1.02 * first
+
+
+def test_standardize_counts_tol_in_variances():
+    X, y = data()
+    n_iter = [
+        MLPRegressor(
+            hidden_layer_sizes=(4,), standardize=True, tol=1e-2, max_iter=300, batch_size=40, random_state=0
+        )
+        .fit(X, scale * y)
+        .n_iter_
+        for scale in (1e-3, 1, 1e3)
+    ]
+    assert n_iter[0] == n_iter[1] == n_iter[2] < 300
+
+
+def test_to_sklearn_can_go_on_with_early_stopping():
+    X, y = data()
+    ours = MLPRegressor(hidden_layer_sizes=(4,), early_stopping=True, max_iter=5, random_state=0).fit(X, y)
+    theirs = ours.to_sklearn().set_params(warm_start=True, max_iter=1)
+    theirs.best_validation_score_ = 1.0  # not to be improved on: the best weights are those it came with
+    np.testing.assert_allclose(theirs.fit(X, y).predict(X), ours.predict(X))
+
+
+def test_both_ways(tmp_path):
+    for dtype in ("float64", "float32"):
+        X, y = data(outputs=2)
+        X = X.astype(dtype)
+        theirs = Theirs(hidden_layer_sizes=(6,), max_iter=20, random_state=0).fit(X, y)
+        ours = from_sklearn(theirs)
+        np.testing.assert_allclose(
+            ours.predict(X), theirs.predict(X), rtol=1e-4 if dtype == "float32" else 1e-12
+        )
+        assert ours.predict(X).dtype == dtype
+        assert ours.get_params().keys() >= theirs.get_params().keys()
+        assert ours.loss_curve_ == theirs.loss_curve_
+        ours.partial_fit(X, y)
+        back = ours.to_sklearn()
+        np.testing.assert_allclose(
+            back.predict(X), ours.predict(X), rtol=1e-4 if dtype == "float32" else 1e-12
+        )
+        back.partial_fit(X, y)
+        assert back.n_features_in_ == 5
+        assert len(back.loss_curve_) == 22
+    ours.network_.save(tmp_path / "net.safetensors")
+    np.testing.assert_array_equal(MLP.load(tmp_path / "net.safetensors").predict(X), ours.predict(X))
+    with pytest.raises(TypeError, match="estimator"):
+        MLPRegressor.from_sklearn(sklearn.neural_network.MLPClassifier())
+    with pytest.raises(NotFittedError):
+        MLPRegressor.from_sklearn(Theirs())
+    with pytest.raises(ValueError, match="one hidden layer"):
+        MLPRegressor.from_sklearn(Theirs(hidden_layer_sizes=(3, 3), max_iter=2).fit(X, y))
+
+
+@pytest.mark.parametrize(
+    "dump", [lambda model: pickle.loads(pickle.dumps(model)), lambda model: joblib_copy(model)]
+)
+def test_pickled_models_predict_and_go_on(dump):
+    X, y = data()
+    model = MLPRegressor(hidden_layer_sizes=(7,), max_iter=5, random_state=0).fit(X, y)
+    copy = dump(model)
+    np.testing.assert_array_equal(copy.predict(X), model.predict(X))
+    np.testing.assert_array_equal(copy.partial_fit(X, y).predict(X), model.partial_fit(X, y).predict(X))
+
+
+def joblib_copy(model):
+    import io
+
+    import joblib
+
+    file = io.BytesIO()
+    joblib.dump(model, file)
+    file.seek(0)
+    return joblib.load(file)
+
+
+def test_grid_search_in_two_processes():
+    X, y = data()
+    pipeline = make_pipeline(
+        StandardScaler(), MLPRegressor(hidden_layer_sizes=(4,), max_iter=20, random_state=0)
+    )
+    search = GridSearchCV(pipeline, {"mlpregressor__alpha": [1e-4, 1e-1]}, n_jobs=2, cv=3).fit(X, y)
+    alone = GridSearchCV(pipeline, {"mlpregressor__alpha": [1e-4, 1e-1]}, cv=3).fit(X, y)
+    np.testing.assert_array_equal(search.cv_results_["mean_test_score"], alone.cv_results_["mean_test_score"])
+
+
+def test_metadata_routing():
+    X, y = data()
+    weights = np.random.default_rng(0).uniform(0.5, 2, len(X))
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = MLPRegressor(hidden_layer_sizes=(4,), max_iter=5, random_state=0).set_fit_request(
+            sample_weight=True, X_val=True, y_val=True
+        )
+        model.set_score_request(sample_weight=True)
+        scaler = StandardScaler().set_fit_request(sample_weight=False)
+        pipeline = make_pipeline(scaler, model)
+        pipeline.fit(X, y, sample_weight=weights, X_val=X[:10], y_val=y[:10])
+        assert len(pipeline[-1].validation_loss_curve_) == 5
+        plain = clone(model).set_fit_request(X_val=False, y_val=False)
+        scores = cross_val_score(plain, X, y, params={"sample_weight": weights}, cv=3)
+        assert np.isfinite(scores).all()
+
+
+def test_frames():
+    X, y = load_linnerud(return_X_y=True, as_frame=True)
+    model = MLPRegressor(hidden_layer_sizes=(3,), max_iter=5, random_state=0).fit(X, y)
+    assert list(model.feature_names_in_) == list(X.columns)
+    assert model.predict(X).shape == (20, 3)
+    plain = MLPRegressor(hidden_layer_sizes=(3,), max_iter=5, random_state=0).fit(X.to_numpy(), y.to_numpy())
+    np.testing.assert_array_equal(plain.predict(X.to_numpy()), model.predict(X))
+    other = MLPRegressor(hidden_layer_sizes=(3,), max_iter=5, random_state=0).fit(
+        pl.from_pandas(X), pl.from_pandas(y)
+    )
+    np.testing.assert_array_equal(other.predict(pl.from_pandas(X)), model.predict(X))
+    with pytest.raises(ValueError, match="feature names"):
+        model.predict(X.rename(columns={"Chins": "Chin"}))
+
+
+@pytest.mark.skipif(VERSION < (1, 9), reason="callbacks came with scikit-learn 1.9")
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_callbacks_of_scikit_learn(solver):
+    told = []
+
+    class Listener:
+        def setup(self, estimator, context):
+            told.append("setup")
+
+        def teardown(self, estimator, context):
+            told.append("teardown")
+
+        def on_fit_task_begin(self, estimator, context):
+            pass
+
+        def on_fit_task_end(self, estimator, context, *, X, y, fitted_estimator):
+            told.append((context.task_name, fitted_estimator.score(X, y)))
+            return len(told) == 5
+
+    X, y = data()
+    model = (
+        MLPRegressor(hidden_layer_sizes=(4,), solver=solver, max_iter=50, random_state=0)
+        .set_callbacks(Listener())
+        .fit(X, y)
+    )
+    assert [what if isinstance(what, str) else what[0] for what in told] == [
+        "setup",
+        *["epoch"] * 4,
+        "fit",
+        "teardown",
+    ]
+    assert told[4][1] == told[5][1] == pytest.approx(model.score(X, y))
+    assert told[1][1] != told[2][1]
+    assert model.n_iter_ == 4
