@@ -7,6 +7,7 @@ something (masks, complex parts, fields, the tail of a long double) is an error.
 """
 
 import operator
+import sys
 
 import numpy as np
 
@@ -30,8 +31,8 @@ def integer(name, value):
         number = operator.index(value)
     except TypeError:
         raise TypeError(f"{name}: must be an integer, got {type(value).__name__}") from None
-    if number < 1:
-        raise ValueError(f"{name}: must be at least 1, got {number}")
+    if not 1 <= number <= sys.maxsize:
+        raise ValueError(f"{name}: must be at least 1 (and at most {sys.maxsize}), got {number}")
     return number
 
 
@@ -40,7 +41,9 @@ def number(name, value, low, high, *, open_low=False, open_high=False):
     try:
         x = float(value)
     except (TypeError, ValueError):
-        raise TypeError(f"{name}: must be a number, got {type(value).__name__}") from None
+        x = None
+    if x is None or isinstance(value, str | bytes | bytearray):  # float reads text too
+        raise TypeError(f"{name}: must be a number, got {type(value).__name__}")
     inside = (x > low if open_low else x >= low) and (x < high if open_high else x <= high)
     if not inside or not np.isfinite(x):
         brackets = f"{'(' if open_low else '['}{low}, {high}{')' if open_high or high == np.inf else ']'}"

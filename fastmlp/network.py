@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastmlp import _checks, kernels
-from fastmlp._files import write_whole
+from fastmlp import _checks, _files, kernels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,11 +100,11 @@ class MLP:
         init: str = "he",
         seed: int | Sequence[int] | None = 0,
     ) -> None:
-        self.sizes = d, h, m = _checks.sizes(sizes)
+        self.sizes = _checks.sizes(sizes)
         self.dtype = _checks.dtype_of_network(dtype)
         if init not in INITIALIZERS:
             raise ValueError(f"init: must be one of {', '.join(INITIALIZERS)}, got {init!r}")
-        self.parameters = np.empty((d + 1) * h + (h + 1) * m, dtype=self.dtype)
+        self.parameters = np.empty(size(self.sizes), dtype=self.dtype)
         self.feature_names: Sequence[str] | None = None
         self.target_names: Sequence[str] | None = None
         self.trained = False
@@ -233,10 +232,7 @@ class MLP:
         ...     MLP.load(path)
         MLP((3, 4, 1), dtype='float32')
         """
-        # here: a process that only trains need not load them (json: 1.2 ms)
-        import json
-
-        from safetensors.numpy import save
+        import json  # here: a process that only trains need not load it (1.2 ms)
 
         tensors = {}
         for layer, W in zip(LAYERS, self.weights, strict=True):
@@ -250,7 +246,7 @@ class MLP:
             "feature_names": json.dumps(self.feature_names),
             "target_names": json.dumps(self.target_names),
         }
-        write_whole(path, save(tensors, metadata))
+        _files.save_tensors(path, tensors, metadata)
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -272,22 +268,18 @@ class MLP:
             It is not a fastmlp model, is damaged, of a newer format version, or its tensors do not
             fit the sizes it states; the message says which.
         """
-        from safetensors import SafetensorError, safe_open
 
-        with open(path, "rb"):  # an absent file or a folder: the OSError that everyone knows
-            pass
-        try:
-            with safe_open(path, framework="numpy") as file:
-                sizes, dtype, names = _described(file)
-                net = cls(sizes, dtype)
-                for layer, W in zip(LAYERS, net.weights, strict=True):
-                    W[:-1] = file.get_tensor(f"{layer}.weight").T
-                    W[-1] = file.get_tensor(f"{layer}.bias")
-        except (SafetensorError, ValueError) as error:
-            raise ValueError(f"{os.fspath(path)}: not a model that can be loaded: {error}") from None
-        net.feature_names, net.target_names = names
-        net.trained = True
-        return net
+        def build(tensors, metadata):
+            sizes, dtype, names = _described(tensors, metadata)
+            net = cls(sizes, dtype)
+            for layer, W in zip(LAYERS, net.weights, strict=True):
+                W[:-1] = tensors[f"{layer}.weight"].T
+                W[-1] = tensors[f"{layer}.bias"]
+            net.feature_names, net.target_names = names
+            net.trained = True
+            return net
+
+        return _files.load_tensors(path, FORMAT, FORMAT_VERSION, build)
 
     def to_c(self, path: Path, name: str = "network") -> None:
         """Write the network as one C99 file without dependencies, whole or not at all.
@@ -386,6 +378,12 @@ class MLP:
         return export.from_torch(cls, module)
 
 
+def size(sizes):
+    """Return how many parameters a network has."""
+    d, h, m = sizes
+    return (d + 1) * h + (h + 1) * m
+
+
 def matrices(parameters, sizes):
     """Return (W1, W2) as views into a flat buffer."""
     d, h, m = sizes
@@ -393,39 +391,28 @@ def matrices(parameters, sizes):
     return parameters[:end].reshape(d + 1, h), parameters[end:].reshape(h + 1, m)
 
 
-def _described(file):
-    """(sizes, dtype, (feature_names, target_names)) of an open model file, which they fit."""
-    import json  # here, as in `save`
-
-    metadata = file.metadata() or {}
-    if metadata.get("format") != FORMAT:
-        raise ValueError(f"its metadata do not say format {FORMAT!r}; found {sorted(metadata)}")
-    if metadata.get("format_version") != str(FORMAT_VERSION):
-        raise ValueError(
-            f"format version {metadata.get('format_version')}, and this fastmlp reads version "
-            f"{FORMAT_VERSION}; install the fastmlp that wrote it"
-        )
-    try:
-        sizes = _checks.sizes(json.loads(metadata["sizes"]))
-        dtype = _checks.dtype_of_network(metadata["dtype"])
-        names = tuple(_names(json.loads(metadata[key])) for key in ("feature_names", "target_names"))
-    except (KeyError, TypeError, json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"damaged metadata ({error!r})") from None
-    d, h, m = sizes
-    wanted = {"0.weight": [h, d], "0.bias": [h], "2.weight": [m, h], "2.bias": [m]}
-    found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    shapes = {name: tensor.get_shape() for name, tensor in found.items()}
-    if shapes != wanted:
-        raise ValueError(f"tensors {shapes} do not fit its sizes {sizes}, which need {wanted}")
-    dtypes = {tensor.get_dtype() for tensor in found.values()}
-    if dtypes != {{"float32": "F32", "float64": "F64"}[str(dtype)]}:
-        raise ValueError(f"tensors of dtype {sorted(dtypes)}, and its metadata say {dtype}")
-    return sizes, dtype, names
-
-
-def _names(names):
+def names_read(names):
+    """Return what a file holds as names: strings in a tuple, or None."""
     if names is None:
         return None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise TypeError(f"names must be a list of strings, got {names!r}")
     return tuple(names)
+
+
+def _described(tensors, metadata):
+    """(sizes, dtype, (feature_names, target_names)) that the metadata say, and the tensors fit."""
+    import json  # here, as in `save`
+
+    sizes = _checks.sizes(json.loads(metadata["sizes"]))
+    dtype = _checks.dtype_of_network(metadata["dtype"])
+    names = tuple(names_read(json.loads(metadata[key])) for key in ("feature_names", "target_names"))
+    d, h, m = sizes
+    wanted = {"0.weight": (h, d), "0.bias": (h,), "2.weight": (m, h), "2.bias": (m,)}
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    if shapes != wanted:
+        raise ValueError(f"tensors {shapes} do not fit its sizes {sizes}, which need {wanted}")
+    dtypes = {str(tensor.dtype) for tensor in tensors.values()}
+    if dtypes != {str(dtype)}:
+        raise ValueError(f"tensors of dtype {', '.join(sorted(dtypes))}, and its metadata say {dtype}")
+    return sizes, dtype, names

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
+import zlib
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -15,11 +17,18 @@ from fastmlp.network import MLP, matrices
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Self
 
     from matplotlib.axes import Axes
     from numpy.typing import ArrayLike
 
+    from fastmlp.network import Path
+
 EPOCHS_AT_ONCE = 1024  # at most, between two looks at the clock
+
+# The fits under way, as (process, network): a child that is forked meanwhile has none. dict.setdefault is one
+# step for all threads, also without the GIL.
+_under_way: dict[tuple[int, int], object] = {}
 
 
 @dataclass
@@ -61,6 +70,21 @@ class History:
         return plot.losses(self, ax)
 
 
+@dataclass
+class _Run:
+    """A call of `fit` that is not over, at the end of an epoch: what another one needs to go on with it."""
+
+    epochs: int
+    patience: int | None
+    checkpoint_every: int | None
+    parameters: np.ndarray | None = None  # (size,) as they are trained: with `standardize` not the network's
+    best: np.ndarray | None = None  # (size,) those of the lowest loss
+    epoch: int = 0  # epochs done
+    best_epoch: int = -1
+    best_loss: float = np.inf
+    limit: float = 0.0  # of the loss, before it counts as diverged; 0: not known yet
+
+
 class Trainer:
     """Trains a network by gradient descent on its mean squared error.
 
@@ -88,6 +112,12 @@ class Trainer:
         outputs. The weights of a new network are taken as those of the standardised problem; those
         of one that was trained or loaded, as the raw problem's. The scaling is measured in the
         first `fit` and kept for the next ones.
+
+    Attributes
+    ----------
+    network : MLP
+    history : History or None
+        Of the last call of `fit`, or of the one under way; `resume` goes on with it.
 
     Raises
     ------
@@ -131,6 +161,9 @@ class Trainer:
         self._steps = 0
         self._scaling = None
         self._left = None  # (raw, standardised) parameters at the end of the last fit
+        self.history: History | None = None
+        self._data_seen: list | None = None  # by the last fit, as `_fingerprints`
+        self._run: _Run | None = None  # the fit under way
 
     def fit(
         self,
@@ -142,11 +175,13 @@ class Trainer:
         patience: int | None = None,
         callback: Callable[[int, History], bool | None] | None = None,
         progress: bool = False,
+        checkpoint: Path | None = None,
+        checkpoint_every: int = 10,
     ) -> History:
         """Train the network; called again, go on where the last call stopped.
 
         Optimizer moments, step count and the random stream continue. The network is changed when
-        `fit` ends, and before each call of the callback; in between it stays as it was.
+        `fit` ends, and before each call of the callback and each checkpoint; in between it stays as it was.
 
         Parameters
         ----------
@@ -170,6 +205,12 @@ class Trainer:
             stops if it returns True.
         progress : bool
             Show a progress bar (extra ``progress``).
+        checkpoint : str or path-like, optional
+            Write a checkpoint to this file (`save_checkpoint`): before the first epoch, after every
+            `checkpoint_every` epochs, and at the end. Should the process be killed, `resume` goes on from
+            there. Ctrl-C, divergence and exceptions leave the last one as it is.
+        checkpoint_every : int
+            Epochs from one checkpoint to the next. One takes some milliseconds, most of them the disk's.
 
         Returns
         -------
@@ -183,8 +224,13 @@ class Trainer:
             it. Nothing has been changed.
         ImportError
             `progress` is asked for and tqdm is not installed.
+        RuntimeError
+            Another fit of this network is under way.
+        FileExistsError
+            `checkpoint` holds a fit that was cut off, or is no checkpoint: nothing is written over it.
         Exception
-            Whatever the callback or the progress bar raises; the best weights are restored first.
+            Whatever the callback, the progress bar or the writing of a checkpoint raises; the best weights
+            are restored first.
 
         Warns
         -----
@@ -202,39 +248,195 @@ class Trainer:
         """
         epochs = _checks.integer("epochs", epochs)
         patience = None if patience is None else _checks.integer("patience", patience)
+        every = _checks.integer("checkpoint_every", checkpoint_every)
+        if checkpoint is not None:
+            from fastmlp import checkpoints  # here: a process that writes no file need not load it
+
+            checkpoints.refuse_to_replace(checkpoint)
+        run = _Run(epochs, patience, None if checkpoint is None else every)
+        data = self._data(X, y, sample_weight, validation_data)
+        return self._go_on(run, History(), data, callback, progress, checkpoint)
+
+    def save_checkpoint(self, path: Path) -> None:
+        """Write everything that training goes on from to a safetensors file, whole or not at all.
+
+        That is the network, the settings, moments and step count of the optimizer, the random stream, the
+        scaling and the history; in a callback also how far the fit is. The data are not in it, but their
+        shapes and check sums are.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Raises
+        ------
+        OSError
+            The file cannot be written; what was there before is still there.
+        ValueError
+            The random numbers come from a bit generator that is not one of `numpy.random`'s.
+
+        Examples
+        --------
+        >>> import os, tempfile, fastmlp
+        >>> X, y = fastmlp.load_titanic()
+        >>> trainer = fastmlp.Trainer(fastmlp.MLP((3, 4, 1)), seed=1)
+        >>> history = trainer.fit(X, y, epochs=5)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "checkpoint.safetensors")
+        ...     trainer.save_checkpoint(path)
+        ...     again = fastmlp.Trainer.resume(path, X, y)
+        >>> trainer.fit(X, y, epochs=5).loss == again.fit(X, y, epochs=5).loss
+        True
+        """
+        from fastmlp import checkpoints  # here, as in `fit`
+
+        checkpoints.save(path, self)
+
+    @classmethod
+    def resume(
+        cls,
+        path: Path,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        callback: Callable[[int, History], bool | None] | None = None,
+        progress: bool = False,
+        n_threads: int | None = None,
+        **expected: object,
+    ) -> Self:
+        """Read a checkpoint, go on with its fit to the end if that was cut off, and return the trainer.
+
+        The network and the history are those that the fit would have had without the break, to the bit on
+        the same machine (but for `History.seconds`). A fit that wrote checkpoints goes on writing them to
+        `path`.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Written by `fit` or `save_checkpoint`.
+        X, y, sample_weight, validation_data
+            Those of the fit.
+        callback, progress
+            As in `fit`; a checkpoint does not hold them. The callback is called again for epochs that were
+            not in the checkpoint.
+        n_threads : int, optional
+            As in `MLP.predict`; it does not change the bits.
+        **expected
+            What must be in the checkpoint, by the name of a setting: ``sizes``, ``dtype``, ``optimizer``,
+            ``learning_rate``, ``batch_size``, ``l2``, ``shuffle``, ``standardize``, and for a fit that was
+            cut off ``epochs``, ``patience`` and ``checkpoint_every``.
+
+        Returns
+        -------
+        Trainer
+            Its `network` and `history` have the result, and `fit` trains on.
+
+        Raises
+        ------
+        OSError
+            The file cannot be read, or the next checkpoint not written.
+        ValueError
+            The file is not a checkpoint, is damaged, of a newer format version, of a fit with other data or
+            with other settings than `expected`; the message says which.
+        TypeError, ImportError, RuntimeError, Exception
+            As in `fit`.
+
+        Examples
+        --------
+        A fit that is killed after some epochs, here by an exception:
+
+        >>> import os, tempfile, fastmlp
+        >>> X, y = fastmlp.load_titanic()
+        >>> whole = fastmlp.Trainer(fastmlp.MLP((3, 4, 1)), seed=1)
+        >>> history = whole.fit(X, y, epochs=20)
+        >>> def kill(epoch, history):
+        ...     if epoch == 13:
+        ...         raise SystemExit
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "checkpoint.safetensors")
+        ...     try:
+        ...         history = fastmlp.Trainer(fastmlp.MLP((3, 4, 1)), seed=1).fit(
+        ...             X, y, epochs=20, callback=kill, checkpoint=path, checkpoint_every=5)
+        ...     except SystemExit:
+        ...         resumed = fastmlp.Trainer.resume(path, X, y, optimizer="adam")
+        >>> resumed.history.loss == whole.history.loss
+        True
+        >>> (resumed.network.parameters == whole.network.parameters).all().item()
+        True
+        """
+        from fastmlp import checkpoints  # here, as in `fit`
+
+        trainer, run = checkpoints.load(path, cls, n_threads, expected)
+        data = trainer._data(X, y, sample_weight, validation_data)
+        checkpoints.require_same_data(path, trainer._data_seen, _fingerprints(*data))
+        if run is not None:
+            checkpoint = None if run.checkpoint_every is None else path
+            trainer._go_on(run, trainer.history, data, callback, progress, checkpoint)
+        return trainer
+
+    def _go_on(self, run, history, data, callback, progress, checkpoint):
+        """Train until the run is over, and return the history."""
         if callback is not None and not callable(callback):
             raise TypeError(f"callback: must be callable, got {type(callback).__name__}")
-        training, validation = self._data(X, y, sample_weight, validation_data)
-        bar = _progress_bar(epochs) if progress else nullcontext()
-        if self.standardize:
-            if self._scaling is None:
-                self._scaling = scaling.measure(*training)
-            training, validation = (self._standardised(data) for data in (training, validation))
-        parameters = self._parameters()
-        best = np.empty_like(parameters)
-        loop = self._loop(training, validation, parameters, best, epochs, patience)
-        history = History()
+        bar = _progress_bar(run.epochs, run.epoch) if progress else nullcontext()
+        me, here = object(), (os.getpid(), id(self.network))
         try:
-            with bar as shown:
-                history.stop_reason = self._run(loop, history, parameters, callback, shown)
-        except KeyboardInterrupt:
-            history.stop_reason = "interrupted"
+            if _under_way.setdefault(here, me) is not me:
+                raise RuntimeError(
+                    "network: another fit of it is under way; wait for its end, or train a copy"
+                )
+            self._train(run, history, data, callback, bar, checkpoint)
         finally:
-            self._steps = loop.steps
-            asked = patience is not None or history.stop_reason not in ("epochs", "callback")
-            if asked and not _last_is_best(loop, history.stop_reason, validation):
-                parameters[:] = best
-            self._publish(parameters)
+            if _under_way.get(here) is me:
+                self._run = None
+                del _under_way[here]
         if history.stop_reason == "diverged":
-            self._moments[:], self._steps = 0, 0
             warnings.warn(
                 f"training diverged after {len(history.loss)} whole epochs; the best weights so far are "
                 f"kept. Lower the learning rate (it is {self.optimizer.learning_rate}), or scale the "
                 "data with standardize=True",
                 RuntimeWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
+        elif checkpoint is not None and history.stop_reason != "interrupted":
+            self.save_checkpoint(checkpoint)
         return history
+
+    def _train(self, run, history, data, callback, bar, checkpoint):
+        training, validation = data
+        self._data_seen = _fingerprints(training, validation)
+        if self.standardize:
+            if self._scaling is None:
+                self._scaling = scaling.measure(*training)
+            training, validation = (self._standardised(each) for each in data)
+        if run.parameters is None:
+            run.parameters = self._parameters()
+            run.best = run.parameters.copy()
+        loop = self._loop(training, validation, run)
+        self.history, self._run = history, run
+        if checkpoint is not None and not run.epoch:
+            self.save_checkpoint(checkpoint)
+        try:
+            with bar as shown:
+                history.stop_reason = self._epochs(loop, run, history, callback, shown, checkpoint)
+        except KeyboardInterrupt:
+            history.stop_reason = "interrupted"
+        finally:
+            try:
+                self._finish(loop, run, history.stop_reason, validation)
+            except KeyboardInterrupt:  # once more, so that nothing stays half done
+                self._finish(loop, run, history.stop_reason, validation)
+
+    def _finish(self, loop, run, reason, validation):
+        """Leave trainer and network as the end of a fit wants them."""
+        asked = run.patience is not None or reason not in ("epochs", "callback")
+        if asked and not _last_is_best(loop, reason, validation):
+            run.parameters[:] = run.best
+        self._steps = loop.steps
+        if reason == "diverged":
+            self._moments[:], self._steps = 0, 0
+        self._publish(run.parameters)
 
     def _data(self, X, y, sample_weight, validation_data):
         """The checked (X, Y, w) of the training data, and of the validation data (None without)."""
@@ -286,7 +488,7 @@ class Trainer:
         net.parameters[:] = raw
         net.trained = True
 
-    def _loop(self, training, validation, parameters, best, epochs, patience):
+    def _loop(self, training, validation, run):
         X, Y, _ = training
         outputs = Y.shape[1]
         units = np.ones(outputs) if self._scaling is None else self._scaling.scale_y**2
@@ -294,38 +496,47 @@ class Trainer:
         return kernels._fit_loop(self.network.dtype)(
             training,
             validation,
-            parameters,
+            run.parameters,
             self._moments,
-            best,
+            run.best,
             units,
             self.network.sizes,
             optimizer=optimizers.compiled(self.optimizer, l2=self.l2, steps=self._steps),
             batch_size=self.batch_size or len(X),
             bit_generator=self._bit_generator if self.shuffle else None,
-            max_epochs=epochs,
-            patience=patience or 0,
+            max_epochs=run.epochs,
+            patience=run.patience or 0,
             mean_square=units @ mean_squares / outputs,
             threads=self.n_threads,
+            epoch=run.epoch,
+            best_epoch=run.best_epoch,
+            best_loss=run.best_loss,
+            limit=run.limit,
         )
 
-    def _run(self, loop, history, parameters, callback, bar):
+    def _epochs(self, loop, run, history, callback, bar, checkpoint):
         """Train until there is a reason to stop, and return it."""
         losses = np.empty((2, 1 if callback else EPOCHS_AT_ONCE))
+        every = EPOCHS_AT_ONCE if checkpoint is None else run.checkpoint_every
         reason = None
         while reason is None:
             before, started = loop.epoch, time.perf_counter()
             try:
-                reason = loop.run(*losses)
+                reason = loop.run(*losses[:, : every - before % every])
             finally:
                 done = loop.epoch - before
-                _record(history, loop, losses[:, :done], time.perf_counter() - started)
+                _record(run, history, loop, losses[:, :done], time.perf_counter() - started)
+            self._steps = loop.steps
             if bar and done:
                 bar.update(done)
                 bar.set_postfix(loss=f"{history.loss[-1]:.4g}", refresh=False)
-            if callback and done:
-                self._publish(parameters)
-                if callback(loop.epoch - 1, history) and reason is None:
-                    reason = "callback"
+            due = checkpoint is not None and done and loop.epoch % every == 0
+            if done and (callback or due):
+                self._publish(run.parameters)
+            if callback and done and callback(loop.epoch - 1, history) and reason is None:
+                reason = "callback"
+            if due and reason is None:
+                self.save_checkpoint(checkpoint)
         return reason
 
 
@@ -334,13 +545,21 @@ def _apart_from(parameters, array):
     return array.copy() if array is not None and np.may_share_memory(array, parameters) else array
 
 
-def _record(history, loop, losses, seconds):
+def _fingerprints(training, validation):
+    """Shape and check sum of each array of the data, in order; None for what is not there."""
+    arrays = (*training, *(validation or (None, None, None))[:2])
+    return [None if array is None else [list(array.shape), zlib.crc32(array)] for array in arrays]
+
+
+def _record(run, history, loop, losses, seconds):
     epochs = losses.shape[1]
     history.loss += losses[0].tolist()
     if loop.validates:
         history.validation_loss += losses[1].tolist()
     history.seconds += [seconds / max(epochs, 1)] * epochs
     history.best_epoch = loop.best_epoch if loop.best_epoch >= 0 else None
+    run.epoch, run.best_epoch, run.best_loss = loop.epoch, loop.best_epoch, loop.best_loss
+    run.limit = loop.limit
 
 
 def _last_is_best(loop, reason, validation):
@@ -351,9 +570,9 @@ def _last_is_best(loop, reason, validation):
     return loss <= loop.best_loss
 
 
-def _progress_bar(epochs):
+def _progress_bar(epochs, done):
     try:
         from tqdm import tqdm
     except ModuleNotFoundError as error:
         raise _extras.missing(error, "progress=True", "progress") from None
-    return tqdm(total=epochs, unit="epoch")
+    return tqdm(total=epochs, initial=done, unit="epoch")

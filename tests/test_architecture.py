@@ -17,6 +17,7 @@ ALLOWED = {
     "_checks": set(),
     "_extras": set(),
     "_files": set(),
+    "checkpoints": {"_checks", "_files", "kernels", "network", "optimizers", "scaling", "trainer"},
     "scaling": set(),
     "datasets": set(),
     "tables": set(),
@@ -24,7 +25,7 @@ ALLOWED = {
     "optimizers": {"_checks"},
     # methods of MLP and History that lead to what stands on top import it when they are called
     "network": {"_checks", "_files", "export", "kernels"},
-    "trainer": {"_checks", "_extras", "kernels", "network", "optimizers", "plot", "scaling"},
+    "trainer": {"_checks", "_extras", "checkpoints", "kernels", "network", "optimizers", "plot", "scaling"},
     "_config": {"kernels"},
     "export": {"_config", "_extras", "_files"},
     "sklearn": {"_checks", "_extras", "network", "optimizers", "scaling", "trainer"},
@@ -48,7 +49,15 @@ ALLOWED = {
 }
 
 # what costs more than a millisecond to import, and only some functions need: they import it
-HEAVY = {"importlib.metadata", "importlib.resources", "json", "numpy.random", "safetensors", "tempfile"}
+HEAVY = {
+    "hashlib",
+    "importlib.metadata",
+    "importlib.resources",
+    "json",
+    "numpy.random",
+    "safetensors",
+    "tempfile",
+}
 
 
 def module_name(path):

@@ -187,7 +187,7 @@ def test_errors_are_one_line_and_status_2(folder, capsys):
     assert "--starts" in fails(capsys, "train", "--starts", "0")
     assert "epochs" in fails(capsys, "train", "--epochs", "0")
     (folder / "junk").write_bytes(b"junk")
-    assert "not a model" in fails(capsys, "predict", "junk", titanic)
+    assert "not a fastmlp file" in fails(capsys, "predict", "junk", titanic)
     (folder / "one.csv").write_text("fare\n1\n")
     assert "no column beside the target" in fails(capsys, "train", "one.csv", "--target", "fare")
     assert not (folder / "model.safetensors").exists()

@@ -33,6 +33,7 @@ class Fit:
     epoch: int
     best_epoch: int
     best_loss: float
+    limit: float
     def __init__(
         self,
         training: tuple[np.ndarray, np.ndarray, np.ndarray | None],
@@ -50,6 +51,10 @@ class Fit:
         patience: int,
         mean_square: float,
         threads: int,
+        epoch: int,
+        best_epoch: int,
+        best_loss: float,
+        limit: float,
     ) -> None: ...
     @property
     def steps(self) -> int: ...

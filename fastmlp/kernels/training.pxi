@@ -51,7 +51,8 @@ cdef class Fit:
     Parameters and moments are trained in place. best holds the parameters of the lowest
     monitored loss: the validation loss, which is measured at the end of an epoch; without
     validation data the training loss, which is measured while the epoch runs, and speaks of
-    the parameters at its start.
+    the parameters at its start. With best, `epoch`, `best_epoch`, `best_loss` and `limit` of a fit
+    that was cut off, the new one goes on where it stopped.
     """
     cdef Workspace work
     cdef Optimizer optimizer
@@ -68,15 +69,16 @@ cdef class Fit:
     cdef real *start                    # (size,) at the start of the epoch
     cdef double *units                  # (m,) what a squared residual of each output counts
     cdef Py_ssize_t plain_size, batch_size, chunk, patience, max_epochs
-    cdef double cost, worked, due, limit, seen
+    cdef double cost, worked, due, seen
     cdef Stop state
     cdef readonly Py_ssize_t epoch      # epochs done
     cdef readonly Py_ssize_t best_epoch
     cdef readonly double best_loss
+    cdef readonly double limit          # a loss above it does not come back
 
     def __init__(self, training, validation, cnp.ndarray parameters, cnp.ndarray moments,
                  cnp.ndarray best, cnp.ndarray units, sizes, *, optimizer, batch_size, bit_generator,
-                 max_epochs, patience, mean_square, threads):
+                 max_epochs, patience, mean_square, threads, epoch, best_epoch, best_loss, limit):
         cdef Py_ssize_t n, i
         cdef Network *net
         X, Y, w = training
@@ -109,16 +111,15 @@ cdef class Fit:
         for i in range(moments_used(&self.optimizer)):
             memset(self.moments + i * net.size, 0, net.size * sizeof(real))
             self.take(self.remembered + i * self.plain_size, self.moments + i * net.size)
-        memcpy(self.best, self.parameters, net.size * sizeof(real))
+        self.take(self.kept, self.best)
         self.units = <double *> cnp.PyArray_DATA(units)
         self.alive = (training, validation, parameters, moments, best, units, buffers, order, blocks,
                       bit_generator)
         self.max_epochs, self.patience = max_epochs, patience
-        self.limit = HOPELESS * mean_square or INFINITY
+        self.epoch, self.best_epoch, self.best_loss = epoch, best_epoch, best_loss
+        self.limit = max(<double> limit, HOPELESS * <double> mean_square) or INFINITY
         self.cost = operations(net)
         self.chunk = chunk_rows(net, self.batch_size)
-        self.best_epoch = -1
-        self.best_loss = INFINITY
 
     cdef void load_all(self, real *base) noexcept:
         """Load every block once: the rows stay in their order, and all are in every batch."""

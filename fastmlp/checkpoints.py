@@ -1,0 +1,213 @@
+"""Checkpoints: all that a Trainer holds, in one safetensors file, and back.
+
+Arrays are tensors, numbers and names a JSON object in the metadata (Python writes floats so that they come
+back to the bit). Nothing in a file is code, and the names in it choose only from tables of this package.
+"""
+
+import json
+import os
+from dataclasses import asdict
+
+import numpy as np
+
+from fastmlp import _checks, _files, kernels, optimizers, scaling
+from fastmlp.network import MLP, names_read, size
+from fastmlp.trainer import History, Trainer, _Run
+
+FORMAT = "fastmlp checkpoint"
+FORMAT_VERSION = 1
+BIT_GENERATORS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
+DATA = ("X", "y", "sample_weight", "validation_data[0]", "validation_data[1]")
+SETTINGS = ("batch_size", "l2", "shuffle", "standardize")  # of Trainer, beside the optimizer
+CURVES = ("loss", "validation_loss", "seconds")
+SCALES = ("mean_x", "scale_x", "mean_y", "scale_y")
+RUN = ("epochs", "patience", "checkpoint_every", "epoch", "best_epoch", "best_loss", "limit")
+
+
+def save(path, trainer):
+    """Write a trainer; its method `save_checkpoint` says the rest."""
+    net, run, history = trainer.network, trainer._run, trainer.history
+    state = {
+        "sizes": net.sizes,
+        "dtype": str(net.dtype),
+        "trained": net.trained,
+        "feature_names": net.feature_names,
+        "target_names": net.target_names,
+        "optimizer": [type(trainer.optimizer).__name__.lower(), asdict(trainer.optimizer)],
+        **{name: getattr(trainer, name) for name in SETTINGS},
+        "steps": trainer._steps,
+        "random": _random_state(trainer._bit_generator),
+        "data": trainer._data_seen,
+        "history": None if history is None else [history.best_epoch, history.stop_reason],
+        "run": None if run is None else {name: getattr(run, name) for name in RUN},
+    }
+    tensors = {"network": net.parameters, "moments": trainer._moments}
+    if trainer._scaling is not None:
+        tensors |= asdict(trainer._scaling)  # SCALES
+    if trainer._left is not None:
+        tensors["left"] = np.stack(trainer._left)
+    if history is not None:
+        tensors |= {name: np.array(getattr(history, name), dtype=np.float64) for name in CURVES}
+    if run is not None:
+        tensors |= {"parameters": run.parameters, "best": run.best}
+    metadata = {"format": FORMAT, "format_version": str(FORMAT_VERSION), "state": json.dumps(state)}
+    _files.save_tensors(path, tensors, metadata)
+
+
+def load(path, trainer_class, n_threads, expected):
+    """(trainer, the run it was in or None) of a file that `save` wrote, if it holds what is expected."""
+
+    def build(tensors, metadata):
+        state = json.loads(metadata["state"])
+        trainer = _trainer(trainer_class, state, tensors)
+        return trainer, _run(state["run"], tensors, trainer)
+
+    threads = kernels.threads(n_threads)
+    trainer, run = _files.load_tensors(path, FORMAT, FORMAT_VERSION, build)
+    _require(expected, path, trainer, run)
+    trainer.n_threads = threads
+    return trainer, run
+
+
+def refuse_to_replace(path):
+    """Raise if there is a file that a new fit's checkpoint must not replace."""
+    if not os.path.exists(path):
+        return
+    try:
+        _, run = load(path, Trainer, None, {})
+    except ValueError as error:
+        raise FileExistsError(f"checkpoint: {error}; choose another name, or remove it") from None
+    if run is not None:
+        raise FileExistsError(
+            f"checkpoint: {os.fspath(path)} holds a fit that was cut off after {run.epoch} of {run.epochs} "
+            "epochs; go on with it by Trainer.resume, or remove the file"
+        )
+
+
+def require_same_data(path, seen, given):
+    """Raise where the data given are not those that the checkpoint's fit has seen (if there was one)."""
+    for name, old, new in zip(DATA, seen or given, given, strict=True):
+        if old != new:
+            was, now = ("None" if data is None else f"of shape {tuple(data[0])}" for data in (old, new))
+            hint = "; the numbers differ" if was == now else ""
+            raise ValueError(
+                f"{name}: not the data of the checkpoint {os.fspath(path)}: there {was}, here {now}{hint}"
+            )
+
+
+def _require(expected, path, trainer, run):
+    """Raise where a setting is not as expected."""
+    net, optimizer = trainer.network, trainer.optimizer
+    found = {"sizes": net.sizes, "dtype": net.dtype, "optimizer": optimizer}
+    found |= {"learning_rate": optimizer.learning_rate}
+    found |= {name: getattr(trainer, name) for name in SETTINGS}
+    found |= {name: getattr(run, name, None) for name in ("epochs", "patience", "checkpoint_every")}
+    for name, wanted in expected.items():
+        if name not in found:
+            raise TypeError(f"{name}: a checkpoint has no such setting; it has {', '.join(found)}")
+        has = found[name]
+        if isinstance(wanted, str) and name == "optimizer":
+            has = type(optimizer).__name__.lower()
+        if has != (tuple(wanted) if name == "sizes" else wanted):
+            raise ValueError(f"{name}: the checkpoint {os.fspath(path)} has {found[name]!r}, not {wanted!r}")
+
+
+def _trainer(trainer_class, state, tensors):
+    sizes, dtype = _checks.sizes(state["sizes"]), _checks.dtype_of_network(state["dtype"])
+    parameters = _tensor(tensors, "network", dtype, size(sizes))  # before anything of this size is made
+    net = MLP(sizes, dtype)
+    net.parameters[:] = parameters
+    net.trained = bool(state["trained"])
+    net.feature_names = names_read(state["feature_names"])
+    net.target_names = names_read(state["target_names"])
+    name, fields = state["optimizer"]
+    settings = {name: state[name] for name in SETTINGS}
+    trainer = trainer_class(net, optimizers.OPTIMIZERS[name](**fields), **settings)
+    trainer._bit_generator = _bit_generator(state["random"])
+    trainer._moments = _tensor(tensors, "moments", dtype, 2, net.parameters.size)
+    trainer._steps = _integer(state, "steps", 0, 2**53)
+    trainer._data_seen = _fingerprints(state["data"])
+    if "mean_x" in tensors:
+        d, _, m = sizes
+        shapes = zip(SCALES, (d, d, m, m), strict=True)
+        trainer._scaling = scaling.Scaling(*(_tensor(tensors, scale, np.float64, n) for scale, n in shapes))
+    if "left" in tensors:
+        trainer._left = tuple(_tensor(tensors, "left", dtype, 2, net.parameters.size))
+    if state["history"] is not None:
+        epochs = len(tensors["loss"])
+        loss, validation_loss, seconds = (tensors[name].astype(np.float64).tolist() for name in CURVES)
+        if len(seconds) != epochs or len(validation_loss) not in (0, epochs):
+            raise ValueError(f"its curves have {epochs}, {len(validation_loss)} and {len(seconds)} epochs")
+        trainer.history = History(loss, validation_loss, seconds, *state["history"])
+    return trainer
+
+
+def _run(state, tensors, trainer):
+    if state is None:
+        return None
+    size, dtype = trainer.network.parameters.size, trainer.network.dtype
+    epochs = _integer(state, "epochs", 1)
+    epoch = _integer(state, "epoch", 0, epochs - 1)
+    return _Run(
+        epochs,
+        state["patience"] and _integer(state, "patience", 1),
+        state["checkpoint_every"] and _integer(state, "checkpoint_every", 1),
+        _tensor(tensors, "parameters", dtype, size),
+        _tensor(tensors, "best", dtype, size),
+        epoch,
+        _integer(state, "best_epoch", -1, epoch - 1),
+        float(state["best_loss"]),
+        float(state["limit"]),
+    )
+
+
+def _tensor(tensors, name, dtype, *shape):
+    array = tensors[name]
+    if array.shape != shape or array.dtype != dtype:
+        raise ValueError(f"tensor {name}: {array.dtype} {array.shape}, where {dtype} {shape} is needed")
+    return array.copy()  # writable and aligned, whatever the reader gave
+
+
+def _fingerprints(seen):
+    if seen is None:
+        return None
+    if len(seen) != len(DATA):
+        raise ValueError(f"fingerprints of {len(seen)} arrays, where {len(DATA)} are needed")
+    return [entry and [[int(size) for size in entry[0]], int(entry[1])] for entry in seen]
+
+
+def _integer(state, name, low, high=2**53):
+    value = state[name]
+    if type(value) is not int or not low <= value <= high:
+        raise ValueError(f"{name}: {value!r}, where an integer in [{low}, {high}] is needed")
+    return value
+
+
+def _random_state(bit_generator):
+    """The state of a bit generator as JSON takes it."""
+
+    def plain(value):
+        if isinstance(value, dict):
+            return {key: plain(part) for key, part in value.items()}
+        return value.tolist() if isinstance(value, np.ndarray) else value
+
+    state = plain(bit_generator.state)
+    if state["bit_generator"] not in BIT_GENERATORS:
+        raise ValueError(
+            f"seed: a checkpoint can hold {', '.join(BIT_GENERATORS)}, not a {state['bit_generator']}"
+        )
+    return state
+
+
+def _bit_generator(state):
+    """The bit generator of a state."""
+    name = state["bit_generator"]
+    if name not in BIT_GENERATORS:
+        raise ValueError(f"{name!r} is none of the bit generators {', '.join(BIT_GENERATORS)}")
+    # NumPy uses these as indices without a look at them
+    for place, end in ((state["state"].get("pos", 0), 624), (state.get("buffer_pos", 0), 4)):
+        if type(place) is not int or not 0 <= place <= end:
+            raise ValueError(f"{name} at position {place!r} of {end}")
+    bit_generator = getattr(np.random, name)(0)
+    bit_generator.state = state
+    return bit_generator
