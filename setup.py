@@ -1,5 +1,6 @@
-"""The kernel builds: one table, build -> compiler flags. Everything else is in pyproject.toml."""
+"""The kernel builds: a table of builds and one of checks -> compiler flags. All else is in pyproject.toml."""
 
+import os
 import platform
 import sys
 
@@ -31,14 +32,30 @@ DIRECTIVES = dict(
     freethreading_compatible=True,
 )
 
+# What FASTMLP_CHECKS names is built in beside: (flags, directives, macros). .ci/checked makes such builds.
+CHECKS = {
+    "": ([], {}, []),
+    # Cython's own checks, and a trap where an index leaves an array on the stack or in a struct
+    "bounds": (
+        ["-O2", "-fsanitize=bounds", "-fsanitize-undefined-trap-on-error"],
+        dict(boundscheck=True, initializedcheck=True, cdivision=False),
+        [],
+    ),
+    "sanitizers": (["-O2", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"], {}, []),
+    "lines": (["-O0"], dict(linetrace=True), [("CYTHON_TRACE_NOGIL", "1")]),
+}
+CHECK = os.environ.get("FASTMLP_CHECKS", "")
+check_flags, check_directives, check_macros = CHECKS[CHECK]
+
 
 def extension(name, flags=(), macros=()):
     return Extension(
         f"fastmlp.{name}",
         [f"fastmlp/{name.replace('.', '/')}.pyx"],
         include_dirs=[numpy.get_include()],
-        extra_compile_args=[*COMMON, *flags],
-        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), *macros],
+        extra_compile_args=[*COMMON, *flags, *check_flags],
+        extra_link_args=check_flags,
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), *macros, *check_macros],
         depends=["fastmlp/kernels/simd.h", "fastmlp/kernels/cpu.h"],
     )
 
@@ -54,6 +71,7 @@ setup(
                 for real, c_type in (("float32", "float"), ("float64", "double"))
             ),
         ],
-        compiler_directives=DIRECTIVES,
+        compiler_directives=DIRECTIVES | check_directives,
+        force=bool(CHECK),
     )
 )

@@ -36,7 +36,8 @@ def main(argv=None):
         _drop_stdout()
         return 1
     except KeyboardInterrupt:
-        print("fastmlp: interrupted; nothing was saved", file=sys.stderr)
+        saved = "go on by --resume" if getattr(arguments, "checkpoint", None) else "nothing was saved"
+        print(f"fastmlp: interrupted; {saved}", file=sys.stderr)
         return 130
     except (OSError, ValueError, TypeError, ImportError, MemoryError) as error:
         print(f"fastmlp: error: {error}", file=sys.stderr)
@@ -93,6 +94,17 @@ def _parser():
     )
     train.add_argument("--save", default="model.safetensors", metavar="FILE", help="where the model goes")
     train.add_argument("--plot", metavar="FILE", help="draw the loss curve (extra: plot)")
+    train.add_argument(
+        "--checkpoint",
+        metavar="FOLDER",
+        help="write checkpoints of all fits there, to go on from by --resume",
+    )
+    train.add_argument(
+        "--checkpoint-every", type=int, default=100, metavar="N", help="epochs from one to the next"
+    )
+    train.add_argument(
+        "--resume", action="store_true", help="go on from the checkpoints, with the same data and settings"
+    )
     train.set_defaults(run=_train)
 
     predict = commands.add_parser("predict", help="predict with a saved model, for the rows of a CSV file")
@@ -120,6 +132,7 @@ def _train(arguments):
             raise ValueError(f"{option}: there is no folder {folder}")
     if arguments.plot:
         from fastmlp import plot  # noqa: F401 (whether it can be had, before the training)
+    _prepare_checkpoints(arguments)
 
     n, d = X.shape
     order = np.random.default_rng(arguments.seed).permutation(n)
@@ -140,10 +153,10 @@ def _train(arguments):
         fit = partial(_best_of_starts, arguments, sizes, bar)
         parts = {}
         if held_out:
-            net, curve = fit(X[train], y[train], (X[test], y[test]))
+            net, curve = fit("train", X[train], y[train], (X[test], y[test]))
             parts[f"train ({len(train)} rows)"] = _errors(net, X[train], y[train], X[train], y[train])
             parts[f"test ({len(test)} rows)"] = _errors(net, X[train], y[train], X[test], y[test])
-        net, history = fit(X, y)
+        net, history = fit("all", X, y)
         parts[f"all ({n} rows)"] = _errors(net, X, y, X, y)
     _print_errors(parts, "£" if arguments.data is None else target)
     if held_out:
@@ -201,29 +214,27 @@ def _require_columns(path, header, names):
             raise tables.TableError(f"{path}, line 1: no column {name!r}; the file has {', '.join(header)}")
 
 
-def _best_of_starts(arguments, sizes, bar, X, y, validation_data=None):
+def _prepare_checkpoints(arguments):
+    """Make the folder for checkpoints; one that holds some is only taken to go on with them."""
+    if arguments.checkpoint is None:
+        if arguments.resume:
+            raise ValueError("--resume: name the folder of the checkpoints by --checkpoint FOLDER")
+        return
+    os.makedirs(arguments.checkpoint, exist_ok=True)
+    if os.listdir(arguments.checkpoint) and not arguments.resume:
+        raise ValueError(
+            f"--checkpoint: {arguments.checkpoint} is not empty; go on with what is there by --resume, or "
+            "choose another folder"
+        )
+
+
+def _best_of_starts(arguments, sizes, bar, part, X, y, validation_data=None):
     """(network, history) of the start with the lowest error on X, y."""
     fits = []
     for start in range(arguments.starts):
-        seed = [arguments.seed, start]
-        net = MLP(sizes, dtype=arguments.dtype, init=arguments.init, seed=seed)
-        trainer = Trainer(
-            net,
-            arguments.optimizer,
-            arguments.learning_rate,
-            arguments.batch_size,
-            arguments.l2,
-            seed=seed,
-            standardize=True,
-        )
         with warnings.catch_warnings(category=RuntimeWarning, action="ignore"):  # of divergence: below
-            history = trainer.fit(
-                X,
-                y,
-                arguments.epochs,
-                validation_data=validation_data,
-                callback=lambda *_: bar.update() and False,
-            )
+            trainer = _fitted(arguments, sizes, bar, (part, start), X, y, validation_data)
+        net, history = trainer.network, trainer.history
         if history.stop_reason == "interrupted":
             raise KeyboardInterrupt
         if history.stop_reason != "diverged":
@@ -232,6 +243,43 @@ def _best_of_starts(arguments, sizes, bar, X, y, validation_data=None):
         raise ValueError(f"--learning-rate: training diverged at {arguments.learning_rate}; try a lower one")
     _, net, history = min(fits, key=lambda fit: fit[0])
     return net, history
+
+
+def _fitted(arguments, sizes, bar, which, X, y, validation_data):
+    """The trainer of one start, trained; from its checkpoint on, where that is asked for and there."""
+    part, start = which
+    optimizer = optimizers.resolve(arguments.optimizer, arguments.learning_rate)
+    settings = {"batch_size": arguments.batch_size, "l2": arguments.l2, "standardize": True}
+    checkpoint, seen = None, 0
+    if arguments.checkpoint:
+        checkpoint = os.path.join(arguments.checkpoint, f"{part}-{arguments.seed}-{start}.safetensors")
+
+    def show(epoch, history):
+        nonlocal seen
+        bar.update(epoch + 1 - seen)
+        seen = epoch + 1
+
+    if arguments.resume and os.path.exists(checkpoint):
+        expected = {"sizes": sizes, "dtype": arguments.dtype, "optimizer": optimizer, **settings}
+        trainer = Trainer.resume(checkpoint, X, y, None, validation_data, show, **expected)
+        epochs = len(trainer.history.loss)
+        if epochs != arguments.epochs and trainer.history.stop_reason == "epochs":
+            raise ValueError(f"--epochs: {checkpoint} has {epochs}, not {arguments.epochs}")
+    else:
+        seed = [arguments.seed, start]
+        net = MLP(sizes, dtype=arguments.dtype, init=arguments.init, seed=seed)
+        trainer = Trainer(net, optimizer, seed=seed, **settings)
+        trainer.fit(
+            X,
+            y,
+            arguments.epochs,
+            validation_data=validation_data,
+            callback=show,
+            checkpoint=checkpoint,
+            checkpoint_every=arguments.checkpoint_every,
+        )
+    bar.update(arguments.epochs - seen)
+    return trainer
 
 
 def _errors(net, X, y, X_measured, y_measured):
@@ -280,7 +328,7 @@ def _progress(total):
         from tqdm import tqdm
     except ImportError:
         print("progress  not shown: pip install 'fastmlp[progress]'", file=sys.stderr)
-        return nullcontext(argparse.Namespace(update=lambda: None))
+        return nullcontext(argparse.Namespace(update=lambda epochs: None))
     return tqdm(total=total, unit="epoch", leave=False, mininterval=0.2)
 
 

@@ -281,3 +281,61 @@ def test_version(capsys):
     with pytest.raises(SystemExit):
         main(["--version"])
     assert fastmlp.__version__ in capsys.readouterr().out
+
+
+CHECKPOINTED = ["--epochs", "300", "--starts", "2", "--checkpoint", "run", "--checkpoint-every", "10"]
+
+
+def model(capsys, *arguments):
+    """The tensors of the network that a training with these arguments saves."""
+    assert main(["train", *arguments]) == 0
+    capsys.readouterr()
+    return fastmlp.MLP.load("model.safetensors").parameters.tolist()
+
+
+@pytest.mark.parametrize("kept", [1, 2, 4])
+def test_killed_and_resumed_is_the_uninterrupted_training(folder, capsys, kept):
+    """Killed in its first, second or fourth fit."""
+    command = [sys.executable, "-m", "fastmlp", "train", *CHECKPOINTED]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as training:
+        deadline = time.monotonic() + 60
+        while len(list(folder.glob("run/[!.]*"))) < kept and time.monotonic() < deadline:
+            time.sleep(1e-3)
+        training.kill()
+    assert training.returncode == -signal.SIGKILL
+    assert not os.path.exists("model.safetensors")
+    resumed = model(capsys, *CHECKPOINTED, "--resume")
+    assert resumed == model(capsys, *CHECKPOINTED[:4])
+    assert sorted(path.name for path in folder.glob("run/[!.]*")) == [
+        f"{part}-0-{start}.safetensors" for part in ("all", "train") for start in (0, 1)
+    ]
+    assert model(capsys, *CHECKPOINTED, "--resume") == resumed  # of what is done nothing is done again
+
+
+def test_interrupted_training_says_how_to_go_on(folder, capsys, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(cli, "_errors", lambda *_: signal.raise_signal(signal.SIGINT))
+        assert main(["train", *CHECKPOINTED]) == 130
+    assert "interrupted; go on by --resume" in capsys.readouterr().err
+    assert model(capsys, *CHECKPOINTED, "--resume") == model(capsys, *CHECKPOINTED[:4])
+
+
+def test_resuming_something_else_is_an_error(folder, capsys):
+    assert "name the folder" in fails(capsys, "train", "--resume")
+    model(capsys, *CHECKPOINTED)
+    assert "not empty" in fails(capsys, "train", *CHECKPOINTED)
+    for option, value, setting in [
+        ("--hidden", 5, "sizes"),
+        ("--dtype", "float64", "dtype"),
+        ("--optimizer", "sgd", "optimizer"),
+        ("--learning-rate", 0.02, "optimizer"),
+        ("--batch-size", 16, "batch_size"),
+        ("--l2", 0.1, "l2"),
+        ("--epochs", 200, "--epochs"),
+        ("--test", 0.3, "X"),
+    ]:
+        assert f"error: {setting}: " in fails(capsys, "train", *CHECKPOINTED, "--resume", option, value)
+    (folder / "run/train-0-0.safetensors").write_bytes(b"junk")
+    assert "train-0-0.safetensors: not a fastmlp checkpoint" in fails(
+        capsys, "train", *CHECKPOINTED, "--resume"
+    )

@@ -28,6 +28,8 @@ cdef extern from "simd.h" nogil:
     enum: FUSED
     enum: COLUMNS
     enum: REGISTERS
+    enum: GAP
+    void forbid(char *start, Py_ssize_t bytes)
     void prefetch(const real *p)
     vec broadcast(real x)
     vec load(const real *p)

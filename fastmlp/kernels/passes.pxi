@@ -250,7 +250,10 @@ cdef Py_ssize_t carve_sums(const Network *net, Sums *sums, char *base, Py_ssize_
 
 cdef inline Py_ssize_t cut(void **pointer, char *base, Py_ssize_t used, Py_ssize_t size) noexcept nogil:
     pointer[0] = base + used
-    return used + up_to_multiple(size, 64)
+    used += up_to_multiple(size, 64)
+    if base != NULL:
+        forbid(base + used, GAP)
+    return used + GAP
 
 
 cdef Pass plan(Memory *memory, const Rows *data, const int64_t *order, Py_ssize_t first, Py_ssize_t last,

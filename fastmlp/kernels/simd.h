@@ -12,6 +12,17 @@
 
 typedef FASTMLP_REAL real;
 
+/* AddressSanitizer knows where an allocation ends, not where the arrays that are cut from one do: between them
+ * it gets bytes that nobody may touch. */
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#define GAP 64
+static inline void forbid(char *from, ptrdiff_t bytes) { ASAN_POISON_MEMORY_REGION(from, bytes); }
+#else
+#define GAP 0
+static inline void forbid(char *from, ptrdiff_t bytes) { }
+#endif
+
 #define ROOT(x) (sizeof(real) == sizeof(float) ? sqrtf(x) : sqrt(x))
 
 #if defined(__GNUC__)
