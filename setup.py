@@ -42,10 +42,12 @@ CHECKS = {
         [],
     ),
     "sanitizers": (["-O2", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"], {}, []),
-    "lines": (["-O0"], dict(linetrace=True), [("CYTHON_TRACE_NOGIL", "1")]),
+    "lines": (["-O1"], dict(linetrace=True), [("CYTHON_TRACE_NOGIL", "1")]),
 }
 CHECK = os.environ.get("FASTMLP_CHECKS", "")
 check_flags, check_directives, check_macros = CHECKS[CHECK]
+
+MODULES = os.environ.get("FASTMLP_MODULES", "")  # builds only those whose names have it in them
 
 
 def extension(name, flags=(), macros=()):
@@ -60,18 +62,21 @@ def extension(name, flags=(), macros=()):
     )
 
 
+EXTENSIONS = [
+    extension("capi"),
+    extension("kernels._cpu"),
+    *(
+        extension(f"kernels._{build}_{real}", flags, [("FASTMLP_REAL", c_type)])
+        for build, flags in BUILDS.items()
+        for real, c_type in (("float32", "float"), ("float64", "double"))
+    ),
+]
+
 setup(
     ext_modules=cythonize(
-        [
-            extension("capi"),
-            extension("kernels._cpu"),
-            *(
-                extension(f"kernels._{build}_{real}", flags, [("FASTMLP_REAL", c_type)])
-                for build, flags in BUILDS.items()
-                for real, c_type in (("float32", "float"), ("float64", "double"))
-            ),
-        ],
+        [extension for extension in EXTENSIONS if MODULES in extension.name],
         compiler_directives=DIRECTIVES | check_directives,
         force=bool(CHECK),
-    )
+    ),
+    options={"build_ext": {"parallel": os.cpu_count()}},
 )

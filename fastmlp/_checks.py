@@ -118,7 +118,12 @@ def sample_weights(name, value, dtype, *, rows):
     total = array.sum(dtype=np.float64)
     if not 0 < total < np.inf:
         raise ValueError(f"{name}: the weights add up to {total}; the sum must be positive and finite")
-    return array
+    # Only their ratios count. Near the dtype's limits products with them, and the inverse of their sum, would
+    # be subnormal or infinite; others stay as they are, as scaling could lose the least of them.
+    exponent = int(np.frexp(array.max())[1])
+    if -32 <= exponent <= np.finfo(dtype).maxexp - 16:
+        return array
+    return np.ldexp(array, -exponent)
 
 
 def data(

@@ -69,41 +69,57 @@ def write_whole(path, content):
     """Write bytes to path so that at every moment the old file or the new one is there, whole.
 
     The bytes go to a temporary file beside the target (the same file system, so that the rename is
-    one step), are flushed to the disk, and then take the target's name. A link is followed.
+    one step), are flushed to the disk, and then take the target's name. A link is followed; a device or a
+    pipe stays what it is, and gets the bytes. Whatever the system has against it becomes an OSError that
+    names the target.
     """
-    import tempfile  # here: 3 ms, which a process that writes no file need not pay
-
-    target = os.path.realpath(path)
-    folder = os.path.dirname(target)
-    try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(target)}.", dir=folder)
-    except OSError as error:
-        error.filename = target  # not the temporary's name
-        raise
-    try:
-        with os.fdopen(descriptor, "wb") as file:
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        with open(path, "wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            if os.fstat(file.fileno()).st_size != len(content):
-                raise OSError(errno.EIO, "the system has not written all of it", target)
-        os.chmod(temporary, _mode(target))
-        os.replace(temporary, target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+        return
+    target = os.path.realpath(path)
+    folder, name = os.path.split(target)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    try:
+        temporary = os.path.join(folder, f".{name[:50]}.{os.urandom(8).hex()}")  # names: at most 255 bytes
+        mode = _mode(target)
+        try:
+            descriptor = os.open(temporary, flags, 0o666 if mode is None else 0o600)  # less the umask
+            try:
+                _write(descriptor, content)
+            finally:
+                os.close(descriptor)
+            if mode is not None:
+                os.chmod(temporary, mode)
+            os.replace(temporary, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, target) from None
     _sync_folder(folder)
 
 
+def _write(descriptor, content):
+    """Write bytes to an empty file and flush them to the disk."""
+    rest = memoryview(content)
+    while rest:
+        written = os.write(descriptor, rest)
+        if not written:
+            break
+        rest = rest[written:]
+    os.fsync(descriptor)
+    if os.fstat(descriptor).st_size != len(content):
+        raise OSError(errno.EIO, "the system has not written all of it")
+
+
 def _mode(target):
-    """The permissions of the file that is replaced, or those a new file would get."""
+    """The permissions of the file that is replaced; None if there is none."""
     try:
         return os.stat(target).st_mode & 0o777
     except FileNotFoundError:
-        umask = os.umask(0)
-        os.umask(umask)
-        return 0o666 & ~umask
+        return None
 
 
 def _sync_folder(folder):

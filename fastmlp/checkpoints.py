@@ -11,7 +11,7 @@ from dataclasses import asdict
 import numpy as np
 
 from fastmlp import _checks, _files, kernels, optimizers, scaling
-from fastmlp.network import MLP, names_read, size
+from fastmlp.network import MLP, dtype_read, names_read, size
 from fastmlp.trainer import History, Trainer, _Run
 
 FORMAT = "fastmlp checkpoint"
@@ -21,6 +21,7 @@ DATA = ("X", "y", "sample_weight", "validation_data[0]", "validation_data[1]")
 SETTINGS = ("batch_size", "l2", "shuffle", "standardize")  # of Trainer, beside the optimizer
 CURVES = ("loss", "validation_loss", "seconds")
 SCALES = ("mean_x", "scale_x", "mean_y", "scale_y")
+STOP_REASONS = (None, "epochs", "patience", "callback", "interrupted", "diverged")
 RUN = ("epochs", "patience", "checkpoint_every", "epoch", "best_epoch", "best_loss", "limit")
 
 
@@ -50,7 +51,11 @@ def save(path, trainer):
         tensors |= {name: np.array(getattr(history, name), dtype=np.float64) for name in CURVES}
     if run is not None:
         tensors |= {"parameters": run.parameters, "best": run.best}
-    metadata = {"format": FORMAT, "format_version": str(FORMAT_VERSION), "state": json.dumps(state)}
+    metadata = {
+        "format": FORMAT,
+        "format_version": str(FORMAT_VERSION),
+        "state": json.dumps(state, default=_plain_number),
+    }
     _files.save_tensors(path, tensors, metadata)
 
 
@@ -113,7 +118,7 @@ def _require(expected, path, trainer, run):
 
 
 def _trainer(trainer_class, state, tensors):
-    sizes, dtype = _checks.sizes(state["sizes"]), _checks.dtype_of_network(state["dtype"])
+    sizes, dtype = _checks.sizes(state["sizes"]), dtype_read(state["dtype"])
     parameters = _tensor(tensors, "network", dtype, size(sizes))  # before anything of this size is made
     net = MLP(sizes, dtype)
     net.parameters[:] = parameters
@@ -128,36 +133,69 @@ def _trainer(trainer_class, state, tensors):
     trainer._steps = _integer(state, "steps", 0, 2**53)
     trainer._data_seen = _fingerprints(state["data"])
     if "mean_x" in tensors:
-        d, _, m = sizes
-        shapes = zip(SCALES, (d, d, m, m), strict=True)
-        trainer._scaling = scaling.Scaling(*(_tensor(tensors, scale, np.float64, n) for scale, n in shapes))
+        trainer._scaling = _scaling(tensors, sizes)
     if "left" in tensors:
         trainer._left = tuple(_tensor(tensors, "left", dtype, 2, net.parameters.size))
     if state["history"] is not None:
-        epochs = len(tensors["loss"])
-        loss, validation_loss, seconds = (tensors[name].astype(np.float64).tolist() for name in CURVES)
-        if len(seconds) != epochs or len(validation_loss) not in (0, epochs):
-            raise ValueError(f"its curves have {epochs}, {len(validation_loss)} and {len(seconds)} epochs")
-        trainer.history = History(loss, validation_loss, seconds, *state["history"])
+        trainer.history = _history(*state["history"], tensors)
     return trainer
+
+
+def _plain_number(value):
+    """What JSON takes in place of a hyper-parameter of another type, a NumPy scalar or a fraction."""
+    return value.item() if isinstance(value, np.generic) else float(value)
+
+
+def _scaling(tensors, sizes):
+    d, _, m = sizes
+    shapes = zip(SCALES, (d, d, m, m), strict=True)
+    parts = [_tensor(tensors, scale, np.float64, n) for scale, n in shapes]
+    if not all(np.isfinite(part).all() for part in parts) or min(*parts[1], *parts[3]) <= 0:
+        raise ValueError(f"{', '.join(SCALES)}: must be finite, and the scales above 0")
+    return scaling.Scaling(*parts)
+
+
+def _history(best_epoch, stop_reason, tensors):
+    epochs, validated = len(tensors["loss"]), len(tensors["validation_loss"])
+    if validated not in (0, epochs):
+        raise ValueError(f"its curves have {epochs} and {validated} epochs")
+    lengths = zip(CURVES, (epochs, validated, epochs), strict=True)
+    curves = [_tensor(tensors, name, np.float64, length).tolist() for name, length in lengths]
+    if best_epoch is not None:
+        _integer({"best_epoch": best_epoch}, "best_epoch", 0, epochs - 1)
+    if stop_reason not in STOP_REASONS:
+        raise ValueError(f"stop_reason: {stop_reason!r} is none of {STOP_REASONS}")
+    return History(*curves, best_epoch, stop_reason)
 
 
 def _run(state, tensors, trainer):
     if state is None:
         return None
+    history, data = trainer.history, trainer._data_seen
+    if history is None or data is None:
+        raise ValueError("a fit that was cut off, without its history or its data")
+    epoch, validated = len(history.loss), len(history.validation_loss)
+    best_epoch, best_loss = -1, np.inf
+    if history.best_epoch is not None:
+        best_epoch = history.best_epoch
+        best_loss = (history.validation_loss or history.loss)[best_epoch]
+    told = [state["epoch"], state["best_epoch"], state["best_loss"], validated]
+    if told != [epoch, best_epoch, best_loss, epoch if data[3] else 0]:
+        raise ValueError("its fit is not where its history ends")
+    limit = state["limit"]
+    if type(limit) is not float or not limit >= 0:
+        raise ValueError(f"limit: {limit!r}, where a float >= 0 is needed")
     size, dtype = trainer.network.parameters.size, trainer.network.dtype
-    epochs = _integer(state, "epochs", 1)
-    epoch = _integer(state, "epoch", 0, epochs - 1)
     return _Run(
-        epochs,
-        state["patience"] and _integer(state, "patience", 1),
-        state["checkpoint_every"] and _integer(state, "checkpoint_every", 1),
+        _integer(state, "epochs", max(epoch, 1)),  # all of them in the last call of a callback
+        None if state["patience"] is None else _integer(state, "patience", 1),
+        None if state["checkpoint_every"] is None else _integer(state, "checkpoint_every", 1),
         _tensor(tensors, "parameters", dtype, size),
         _tensor(tensors, "best", dtype, size),
         epoch,
-        _integer(state, "best_epoch", -1, epoch - 1),
-        float(state["best_loss"]),
-        float(state["limit"]),
+        best_epoch,
+        best_loss,
+        limit,
     )
 
 
@@ -173,7 +211,7 @@ def _fingerprints(seen):
         return None
     if len(seen) != len(DATA):
         raise ValueError(f"fingerprints of {len(seen)} arrays, where {len(DATA)} are needed")
-    return [entry and [[int(size) for size in entry[0]], int(entry[1])] for entry in seen]
+    return [None if entry is None else [[int(n) for n in entry[0]], int(entry[1])] for entry in seen]
 
 
 def _integer(state, name, low, high=2**53):
@@ -210,4 +248,11 @@ def _bit_generator(state):
             raise ValueError(f"{name} at position {place!r} of {end}")
     bit_generator = getattr(np.random, name)(0)
     bit_generator.state = state
+    if _random_state(bit_generator) != state:  # NumPy cuts off what does not fit
+        raise ValueError(f"{name}: not a state of it")
+    # No seed leads to these. Some give one number for ever, and a draw by rejection would never end.
+    inner = state["state"]
+    still = name == "MT19937" and inner["key"][0] < 2**31 and not any(inner["key"][1:])
+    if still or inner.get("inc", 1) % 2 == 0:
+        raise ValueError(f"{name}: a state that it cannot be in")
     return bit_generator

@@ -27,6 +27,9 @@ REFERENCE_ROWS = 4096  # at most, when the NumPy reference is timed; its time is
 
 def main(argv=None):
     """Run the command line; return the exit status (0; 2 for an error, told in one line)."""
+    if sys.stdout is None:  # closed by who called
+        print("fastmlp: error: standard output is closed", file=sys.stderr)
+        return 2
     sys.stdout.reconfigure(errors="replace")  # a terminal without "→" gets "?"
     arguments = _parser().parse_args(argv)
     try:
@@ -124,8 +127,12 @@ def _train(arguments):
         raise ValueError(f"--test: must be in [0, 1), got {arguments.test}")
     if arguments.starts < 1:
         raise ValueError(f"--starts: must be at least 1, got {arguments.starts}")
-    if arguments.data and os.path.realpath(arguments.data) == os.path.realpath(arguments.save):
-        raise ValueError(f"--save: {arguments.save} is the data file; choose another name")
+    taken = {os.path.realpath(arguments.data): "the data file"} if arguments.data else {}
+    for option, path in (("--save", arguments.save), ("--plot", arguments.plot)):
+        place = path and os.path.realpath(path)
+        if place in taken:
+            raise ValueError(f"{option}: {path} is {taken[place]}; choose another name")
+        taken[place] = "the model's file"
     for option, path in (("--save", arguments.save), ("--plot", arguments.plot)):
         folder = os.path.dirname(os.path.realpath(path)) if path else "."
         if not os.path.isdir(folder):  # now, not after the training

@@ -391,6 +391,13 @@ def matrices(parameters, sizes):
     return parameters[:end].reshape(d + 1, h), parameters[end:].reshape(h + 1, m)
 
 
+def dtype_read(name):
+    """Return the dtype that a file names. NumPy would take more, and has Python parse some of it."""
+    if name not in [str(dtype) for dtype in _checks.DTYPES]:
+        raise ValueError(f"dtype: must be float32 or float64, got {name!r}")
+    return np.dtype(name)
+
+
 def names_read(names):
     """Return what a file holds as names: strings in a tuple, or None."""
     if names is None:
@@ -405,7 +412,7 @@ def _described(tensors, metadata):
     import json  # here, as in `save`
 
     sizes = _checks.sizes(json.loads(metadata["sizes"]))
-    dtype = _checks.dtype_of_network(metadata["dtype"])
+    dtype = dtype_read(metadata["dtype"])
     names = tuple(names_read(json.loads(metadata[key])) for key in ("feature_names", "target_names"))
     d, h, m = sizes
     wanted = {"0.weight": (h, d), "0.bias": (h,), "2.weight": (m, h), "2.bias": (m,)}

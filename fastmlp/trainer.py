@@ -83,6 +83,8 @@ class _Run:
     best_epoch: int = -1
     best_loss: float = np.inf
     limit: float = 0.0  # of the loss, before it counts as diverged; 0: not known yet
+    losses: np.ndarray | None = None  # (2, at once) of the epochs that are trained since `started`
+    started: float = 0.0
 
 
 class Trainer:
@@ -387,10 +389,13 @@ class Trainer:
                     "network: another fit of it is under way; wait for its end, or train a copy"
                 )
             self._train(run, history, data, callback, bar, checkpoint)
-        finally:
-            if _under_way.get(here) is me:
-                self._run = None
-                del _under_way[here]
+        finally:  # no call in here: after one the exception of a signal can come, and the entry would stay
+            try:
+                if _under_way[here] is me:
+                    self._run = None
+                    del _under_way[here]
+            except KeyError:  # another's, just gone
+                pass
         if history.stop_reason == "diverged":
             warnings.warn(
                 f"training diverged after {len(history.loss)} whole epochs; the best weights so far are "
@@ -419,22 +424,28 @@ class Trainer:
             self.save_checkpoint(checkpoint)
         try:
             with bar as shown:
-                history.stop_reason = self._epochs(loop, run, history, callback, shown, checkpoint)
+                reason = self._epochs(loop, run, history, callback, shown, checkpoint)
+            history.stop_reason = reason  # only now: closing the bar can fail
         except KeyboardInterrupt:
             history.stop_reason = "interrupted"
         finally:
             try:
-                self._finish(loop, run, history.stop_reason, validation)
-            except KeyboardInterrupt:  # once more, so that nothing stays half done
-                self._finish(loop, run, history.stop_reason, validation)
+                self._finish(loop, run, history, validation)
+            except BaseException as error:  # of a signal: once more, so that nothing stays half done
+                interrupted = isinstance(error, KeyboardInterrupt)
+                history.stop_reason = "interrupted" if interrupted else None
+                self._finish(loop, run, history, validation)
+                if not interrupted:
+                    raise
 
-    def _finish(self, loop, run, reason, validation):
-        """Leave trainer and network as the end of a fit wants them."""
-        asked = run.patience is not None or reason not in ("epochs", "callback")
-        if asked and not _last_is_best(loop, reason, validation):
+    def _finish(self, loop, run, history, validation):
+        """Leave trainer, network and history as the end of a fit wants them."""
+        _record(run, history, loop)
+        asked = run.patience is not None or history.stop_reason not in ("epochs", "callback")
+        if asked and not _last_is_best(loop, history.stop_reason, validation):
             run.parameters[:] = run.best
         self._steps = loop.steps
-        if reason == "diverged":
+        if loop.diverged:
             self._moments[:], self._steps = 0, 0
         self._publish(run.parameters)
 
@@ -484,7 +495,7 @@ class Trainer:
         if self._scaling is not None:
             raw = parameters.copy()
             scaling.fold(*matrices(raw, net.sizes), self._scaling)
-            self._left = raw, parameters
+            self._left = raw, parameters.copy()
         net.parameters[:] = raw
         net.trained = True
 
@@ -516,16 +527,14 @@ class Trainer:
 
     def _epochs(self, loop, run, history, callback, bar, checkpoint):
         """Train until there is a reason to stop, and return it."""
-        losses = np.empty((2, 1 if callback else EPOCHS_AT_ONCE))
+        run.losses = np.empty((2, 1 if callback else EPOCHS_AT_ONCE))
         every = EPOCHS_AT_ONCE if checkpoint is None else run.checkpoint_every
         reason = None
         while reason is None:
-            before, started = loop.epoch, time.perf_counter()
-            try:
-                reason = loop.run(*losses[:, : every - before % every])
-            finally:
-                done = loop.epoch - before
-                _record(run, history, loop, losses[:, :done], time.perf_counter() - started)
+            before, run.started = loop.epoch, time.perf_counter()
+            reason = loop.run(*run.losses[:, : every - before % every])
+            done = loop.epoch - before
+            _record(run, history, loop)
             self._steps = loop.steps
             if bar and done:
                 bar.update(done)
@@ -551,23 +560,26 @@ def _fingerprints(training, validation):
     return [None if array is None else [list(array.shape), zlib.crc32(array)] for array in arrays]
 
 
-def _record(run, history, loop, losses, seconds):
-    epochs = losses.shape[1]
-    history.loss += losses[0].tolist()
-    if loop.validates:
-        history.validation_loss += losses[1].tolist()
-    history.seconds += [seconds / max(epochs, 1)] * epochs
-    history.best_epoch = loop.best_epoch if loop.best_epoch >= 0 else None
-    run.epoch, run.best_epoch, run.best_loss = loop.epoch, loop.best_epoch, loop.best_loss
-    run.limit = loop.limit
+def _record(run, history, loop):
+    """Add the epochs since the last record. A signal can cut it short: begun again, it starts over."""
+    before, new = run.epoch, loop.epoch - run.epoch
+    seconds = time.perf_counter() - run.started
+    if new:
+        history.loss[before:] = run.losses[0, :new].tolist()
+        history.validation_loss[before:] = run.losses[1, :new].tolist() if loop.validates else []
+        history.seconds[before:] = [seconds / new] * new
+        history.best_epoch = loop.best_epoch if loop.best_epoch >= 0 else None
+    run.best_epoch, run.best_loss, run.limit = loop.best_epoch, loop.best_loss, loop.limit
+    run.epoch = loop.epoch
 
 
 def _last_is_best(loop, reason, validation):
     """Whether the last weights, which no epoch has measured, beat the best ones that one has."""
-    if reason in ("diverged", None) or validation is not None:
+    if loop.diverged or reason is None or validation is not None:
         return False
-    loss = loop.running_loss if reason == "interrupted" else loop.closing_loss()
-    return loss <= loop.best_loss
+    if reason == "interrupted":
+        return loop.running_loss <= loop.best_loss and loop.sound()
+    return loop.closing_loss() <= loop.best_loss
 
 
 def _progress_bar(epochs, done):

@@ -10,7 +10,7 @@ from fastmlp import kernels
 # a package of its own, which needs the wheel, and what mypy reads: .ci/run
 collect_ignore = ["cimport", "typed.py"]
 
-# The same 100 draws of each property every time; others, and many more, by pytest --hypothesis-profile=nightly
+# The same 100 draws of each property every time; many more, and others, by --hypothesis-profile=nightly
 settings.register_profile("ci", max_examples=100, derandomize=True, deadline=None)
 settings.register_profile("nightly", max_examples=10_000, deadline=None)
 settings.load_profile("ci")

@@ -72,3 +72,16 @@ def test_the_page_lists_what_the_pxd_declares():
     page = (ROOT / "docs" / "cython.md").read_text(encoding="utf-8")
     assert len(declared) == 4
     assert all(f"`{name}`" in page for name in declared)
+
+
+def test_every_promise_names_tests_that_there_are():
+    """A test is named with its file, or after another one of the same file."""
+    page = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    file = None
+    for promise in re.split(r"\n\n|\n- ", page):
+        named = re.findall(r"`(?:(test_\w+\.py)::)?(test_\w+)`", promise)
+        assert named or not promise.startswith("**"), promise
+        for other, name in named:
+            file = other or file
+            source = (ROOT / "tests" / file).read_text(encoding="utf-8")
+            assert f"\ndef {name}(" in source, f"{file}::{name}"

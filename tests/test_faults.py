@@ -1,10 +1,15 @@
 """What must never happen: each fault injected for real. A named error, or the right result."""
 
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
 import fastmlp
-from fastmlp import MLP, Trainer, _checks, kernels, reference
+from fastmlp import MLP, Trainer, _checks, cli, kernels, reference
 
 N, D, H, M = 6, 3, 4, 2
 
@@ -102,6 +107,21 @@ def test_03_more_than_two_to_the_31_hidden_values(build):
     for found, wanted in zip(gradients, expected[1], strict=True):
         assert np.linalg.norm(found - wanted) <= 1e-3 * np.linalg.norm(wanted)
     np.testing.assert_array_equal(net.predict(X)[-64:], net.predict(few))
+
+
+def test_03_training_on_more_than_two_to_the_31_hidden_values(build):
+    """A step on all rows, and a look at all of them as validation data."""
+    n, h = 2**21 + 2**10, 2**10
+    few = (np.arange(-32, 32, dtype=np.float32) / 8).reshape(64, 1)
+    X = np.tile(few, (n // 64, 1))
+    found = []
+    for data in (few, X):
+        net = MLP((1, h, 1), seed=1)
+        trainer = Trainer(net, "sgd", 1e-3, batch_size=None)
+        history = trainer.fit(data, data, epochs=1, validation_data=(data, data))
+        found.append((history.loss + history.validation_loss, net.parameters.copy()))
+    np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-5)
+    np.testing.assert_allclose(found[1][1], found[0][1], atol=1e-6)
 
 
 def misaligned(array):
@@ -308,3 +328,164 @@ def test_loss_and_gradient_agree_for_several_outputs(rng):
     assert np.isclose((loss - net.loss(X, Y)) / step, gradient @ gradient, rtol=1e-5)
     nodes = reference.graph(X, Y, *net.weights)
     assert nodes["L"] == nodes["H"] / (30 * 4)
+
+
+BAD_TABLES = {
+    "ragged": (b"a,b\n1,2\n3\n", "line 3"),
+    "NUL byte": (b"a,b\n1,2\n3,\x00\n", "line 3"),
+    "1e999": (b"a,b\n1,2\n3,4\n5,1e999\n", "line 4, column 'b'"),
+    "decimal comma": (b'a,b\n1,"2,5"\n', "line 2, column 'b'"),
+    "decimal comma, no quotes": (b"a,b\n1,2,5\n", "line 2"),
+    "text": (b"a,b\n1,2\nx,4\n", "line 3, column 'a'"),
+    "missing cell": (b"a,b\n1,2\n3,\n", "line 3, column 'b'"),
+    "duplicate header": (b"a,b,b\n1,2,3\n", "line 1: column 'b'"),
+    "header alone": (b"a,b\n", "line 2"),
+    "empty": (b"", "line 1"),
+    "UTF-16": ("a,b\n1,2\n".encode("utf-16"), "line 0"),
+    "a folder": (None, "Is a directory"),
+    "absent": (None, "No such file"),
+}
+QUICK = ["--epochs", "2", "--starts", "1"]
+
+
+def error_of(capsys, *arguments):
+    """The one line that a failing command says."""
+    assert cli.main([str(argument) for argument in arguments]) == 2
+    printed = capsys.readouterr().err
+    (line,) = (line for line in printed.splitlines() if "fastmlp: error: " in line)
+    assert "Traceback" not in printed
+    return line
+
+
+@pytest.mark.parametrize("command", ["train", "predict"])
+@pytest.mark.parametrize("name", BAD_TABLES)
+def test_31_the_command_line_says_where_a_table_is_wrong(tmp_path, capsys, name, command):
+    content, place = BAD_TABLES[name]
+    path, model = tmp_path / "table.csv", tmp_path / "model"
+    if content is not None:
+        path.write_bytes(content)
+    elif name == "a folder":
+        path.mkdir()
+    net = MLP((2, 4, 1))
+    net.feature_names = ("a", "b")
+    net.save(model)
+    before = model.read_bytes()
+    if command == "train":
+        said = error_of(capsys, "train", path, "--target", "b", "--save", model, *QUICK)
+    else:
+        said = error_of(capsys, "predict", model, path)
+    assert place in said
+    assert "table.csv" in said
+    assert model.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"\xef\xbb\xbfa,b\r\n1,2\r\n3,5\r\n", b"a,b\n1,2\n3,5"])
+def test_31_tables_with_a_byte_order_mark_and_other_line_ends_are_read(tmp_path, capsys, content):
+    (tmp_path / "table.csv").write_bytes(content)
+    model = str(tmp_path / "model")
+    assert cli.main(["train", str(tmp_path / "table.csv"), "--target", "b", "--save", model, *QUICK]) == 0
+    assert MLP.load(model).feature_names == ("a",)
+
+
+@pytest.fixture
+def commands(tmp_path):
+    """The arguments of each command of the command line, to work on files that are there."""
+    net = MLP((3, 4, 1))
+    net.save(tmp_path / "model")
+    (tmp_path / "table.csv").write_text("a,b,c\n1,2,3\n4,5,7\n")
+    files = {name: str(tmp_path / name) for name in ("model", "table.csv", "new")}
+    return {
+        "info": ["info"],
+        "predict": ["predict", files["model"], files["table.csv"]],
+        "train": ["train", files["table.csv"], "--target", "c", "--save", files["new"], *QUICK],
+    }
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux and others")
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize("stdout", ["full", "pipe without a reader", "closed"])
+@pytest.mark.parametrize("command", ["info", "predict", "train"])
+def test_32_nobody_takes_what_is_printed(commands, command, stdout, buffered):
+    """A status that is not 0, and no traceback; of a pipe that was closed nobody need be told."""
+    arguments = [sys.executable, "-m", "fastmlp", *commands[command]]
+    environment = os.environ | {"PYTHONUNBUFFERED": "" if buffered else "1"}
+    if stdout == "closed":
+        arguments = ["sh", "-c", 'exec "$@" >&-', "sh", *arguments]
+        taker = subprocess.DEVNULL
+    elif stdout == "full":
+        taker = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reader, taker = os.pipe()
+        os.close(reader)
+    done = subprocess.run(
+        arguments, stdout=taker, stderr=subprocess.PIPE, text=True, env=environment, timeout=60
+    )
+    if taker >= 0:
+        os.close(taker)
+    assert done.returncode in (1, 2)
+    for unwanted in ("Traceback", "Exception ignored"):
+        assert unwanted not in done.stderr
+    told = stdout != "pipe without a reader"
+    assert done.stderr.count("fastmlp: error: ") == told, done.stderr
+
+
+def unwritable(folder):
+    """A folder that nobody can write to: what permissions forbid, root may."""
+    if os.geteuid() == 0:
+        return "/proc"
+    locked = folder / "locked"
+    locked.mkdir(mode=0o555)
+    return str(locked)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="permissions of POSIX")
+@pytest.mark.parametrize("where", ["unwritable", "below a file", "absent folder", "a folder"])
+@pytest.mark.parametrize(
+    ("command", "option"), [("train", "--save"), ("train", "--plot"), ("predict", "--output")]
+)
+def test_32_places_that_cannot_be_written(commands, tmp_path, capsys, command, option, where):
+    """An error that names the place; nothing is left there or beside it."""
+    place = {
+        "unwritable": os.path.join(unwritable(tmp_path), "out.png"),
+        "below a file": str(tmp_path / "table.csv" / "out.png"),
+        "absent folder": str(tmp_path / "absent" / "out.png"),
+        "a folder": str(tmp_path),
+    }[where]
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    said = error_of(capsys, *commands[command], option, place)
+    assert place in said or os.path.dirname(place) in said
+    after = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    after.pop(tmp_path / "new", None)  # the model, where it is the picture that fails
+    assert after == before
+
+
+@pytest.mark.parametrize("linked", [False, True])
+@pytest.mark.parametrize("option", ["--save", "--plot"])
+def test_32_training_replaces_no_input(commands, tmp_path, capsys, option, linked):
+    """A file without an ending is a picture's name too."""
+    table, link = tmp_path / "table", tmp_path / "link"
+    table.write_bytes((tmp_path / "table.csv").read_bytes())
+    link.symlink_to(table)
+    before = table.read_bytes()
+    outputs = ["--save", tmp_path / "new", option, link if linked else table]
+    said = error_of(capsys, "train", table, "--target", "c", *QUICK, *outputs)
+    assert f"{option}: " in said
+    assert table.read_bytes() == before
+
+
+def test_32_the_picture_does_not_replace_the_model(tmp_path, capsys):
+    both = tmp_path / "same"
+    assert "--plot: " in error_of(capsys, "train", *QUICK, "--save", both, "--plot", both)
+    assert not both.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_32_a_pipe_as_output_gets_the_bytes_and_stays_a_pipe(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        received = pool.submit(pipe.read_bytes)
+        MLP((3, 4, 1), seed=5).save(pipe)
+    assert pipe.is_fifo()
+    (tmp_path / "net").write_bytes(received.result(timeout=30))
+    np.testing.assert_array_equal(MLP.load(tmp_path / "net").parameters, MLP((3, 4, 1), seed=5).parameters)

@@ -4,16 +4,19 @@ from functools import partial
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
-from fastmlp import MLP, SGD, Adam, AdamW, Trainer, reference
+from fastmlp import MLP, SGD, Adam, AdamW, Trainer, kernels, reference
 
 pytestmark = pytest.mark.torch
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def torch():
     import torch
 
+    torch.set_num_threads(1)  # with so little to do, more would wait for each other
     return torch
 
 
@@ -42,6 +45,33 @@ def test_gradients_are_those_of_autograd(torch, rng, m, weighted):
     for ours, theirs in ((dW1, V1.grad), (dW2, V2.grad)):
         scale = np.abs(theirs.numpy()).max()
         np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-12, atol=1e-12 * scale)
+
+
+units = st.integers(1, 40)
+
+
+@given(
+    build=st.sampled_from(kernels.USABLE),
+    sizes=st.tuples(st.integers(1, 300), units, units, st.sampled_from([1, 2, 3, 10])),
+    weighted=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_gradients_of_any_sizes_are_those_of_autograd(torch, build, sizes, weighted, seed):
+    """Every build's, to 1e-12 of the largest element."""
+    rng = np.random.default_rng(seed)
+    X, Y, W1, W2 = draw(rng, *sizes)
+    w = rng.uniform(0.1, 1, len(X)) if weighted else None
+    assume(np.abs(reference.graph(X, Y, W1, W2)["B"]).min() > 1e-12)  # rounding moves none across the kink
+    X_, Y_, w_ = (torch.from_numpy(a) for a in (X, Y, np.ones(len(X)) if w is None else w))
+    V1, V2 = (torch.from_numpy(W).clone().requires_grad_() for W in (W1, W2))
+    expected = torch_loss(torch, X_, Y_, V1, V2, w_)
+    expected.backward()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernels, "_modules", kernels._load(build))
+        L, dW1, dW2 = kernels.loss_and_gradients(X, Y, W1, W2, w)
+    assert abs(L - expected.item()) <= 1e-12 * expected.item()
+    for ours, theirs in ((dW1, V1.grad.numpy()), (dW2, V2.grad.numpy())):
+        assert np.abs(ours - theirs).max() <= 1e-12 * np.abs(theirs).max()
 
 
 @pytest.mark.parametrize(

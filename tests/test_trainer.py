@@ -423,12 +423,12 @@ def test_defaults_of_the_command_line_learn_the_titanic():
     X, y = fastmlp.load_titanic()
 
     class Bar:
-        update = staticmethod(lambda: None)
+        update = staticmethod(lambda epochs: None)
 
     good = 0
     for seed in range(10):
         arguments = _parser().parse_args(["train", "--seed", str(seed)])
-        net, _ = _best_of_starts(arguments, (3, 4, 1), Bar, X, y)
+        net, _ = _best_of_starts(arguments, (3, 4, 1), Bar, "all", X, y)
         good += net.loss(X, y) <= 1930
     assert good >= 9
 

@@ -41,6 +41,7 @@ cdef extern from "simd.h" nogil:
     void add_lanes(double *sums, vec v)
     vec square_root(vec v)
     real add_product(real s, real a, real b)
+    vec add_products(vec s, vec a, vec b)
     vec quotient(vec a, vec b)
 
 

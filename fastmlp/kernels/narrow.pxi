@@ -55,7 +55,7 @@ cdef inline void forward_units(int units, int columns, const Network *net, const
                 x[p] = load(X + p * net.d * LANES)
             for i in range(units):
                 for p in range(columns):
-                    c[i * columns + p] = c[i * columns + p] + w[i] * x[p]
+                    c[i * columns + p] = add_products(c[i * columns + p], broadcast(w[i]), x[p])
             w += net.h
             X += LANES
         X += (columns - 1) * net.d * LANES
@@ -70,7 +70,7 @@ cdef inline void forward_units(int units, int columns, const Network *net, const
             for p in range(columns):
                 e = broadcast(W.b2[o]) if j == 0 else load(E + p * LANES)
                 for i in range(units):
-                    e = e + w[i * net.m] * c[i * columns + p]
+                    e = add_products(e, broadcast(w[i * net.m]), c[i * columns + p])
                 store(E + p * LANES, e)
             w += 1
             E += net.block

@@ -59,7 +59,7 @@ cdef inline void tile(int rows, int columns, bint lanewise, const Product *q, Py
         for i in range(rows):
             left = load(a + i * q.a_i) if lanewise else broadcast(a[i * q.a_i])
             for p in range(columns):
-                s[2 * i + p] = s[2 * i + p] + left * v[p]
+                s[2 * i + p] = add_products(s[2 * i + p], left, v[p])
         a += q.a_k
         b += q.v_k
     if q.finish == RELU:

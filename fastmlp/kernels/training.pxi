@@ -162,6 +162,15 @@ cdef class Fit:
         """Whether there are validation data."""
         return self.validation.n > 0
 
+    @property
+    def diverged(self):
+        """Whether training has ended by divergence."""
+        return self.state == DIVERGED
+
+    def sound(self):
+        """Whether the parameters as they are have not diverged: a look at some rows."""
+        return self.survives()
+
     def closing_loss(self):
         """The loss of all rows at the parameters as they are."""
         return self.loss_of(&self.rows, self.rows.n)
@@ -271,10 +280,14 @@ cdef class Fit:
     cdef double loss_of(self, const Rows *data, Py_ssize_t rows) except? -1 nogil:
         """L of the first rows of a data set, at the parameters as they are."""
         cdef Network *net = &self.work.memory.net
+        cdef double loss
+        self.seen = 0  # of the epoch, also if a signal ends this here
         memset(self.work.memory.sums.H, 0, net.m * LANES * sizeof(double))
         self.pass_over(data, NULL, 0, rows, chunk_rows(net, rows), 0)
         self.seen = total_weight(data, NULL, 0, rows)
-        return self.loss_so_far()
+        loss = self.loss_so_far()
+        self.seen = 0
+        return loss
 
     cdef double loss_so_far(self) noexcept nogil:
         """sum_o units[o] squares[o] / (m sum w): L in the units of the raw targets.

@@ -40,7 +40,7 @@ cdef inline void output_rows(int rows, const Network *net, const Weights *w, Blo
     for p in range(net.width // LANES):
         W2 = load(w.W2 + (p * net.m + o) * LANES)
         for r in range(rows):
-            e[r] = e[r] + load(C + r * LANES) * W2
+            e[r] = add_products(e[r], load(C + r * LANES), W2)
         C += net.block * LANES
     store(b.F + o * net.block + i, lane_sums(e) + w.b2[o])
 

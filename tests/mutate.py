@@ -1,0 +1,223 @@
+"""Mutation testing: does any test fail when one operator, bound or constant of the package is another?
+
+    python tests/mutate.py [--count N] [--seed N] [FILE ...]
+
+Draws mutants of the files (by default of all that `TESTS` names), applies each in a copy of the tree,
+rebuilds the kernels where one of their files is concerned (one module, with the checks "bounds"), and runs
+the tests of it until one fails. Prints the survivors, and exits with 1 if fewer than 90 % were killed.
+Needs git, a C compiler, and an environment with the package's build requirements and its tests: the one
+this is started with.
+"""
+
+import argparse
+import io
+import os
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import tokenize
+from collections import namedtuple
+from pathlib import Path
+
+TREE = Path(__file__).resolve().parent.parent
+MODULE = "avx512_float64"  # has all of the kernels' paths; needs such a CPU
+KERNELS = ["kernels", "capi", "network", "trainer", "threads"]
+TESTS = {  # file or folder under fastmlp: the tests of it
+    "kernels/*.pxi": KERNELS,
+    "kernels/__init__.py": ["kernels", "network", "faults", "architecture"],
+    "_checks.py": ["faults", "network", "trainer"],
+    "_files.py": ["network", "saving", "hostile_files"],
+    "checkpoints.py": ["checkpoints", "hostile_files"],
+    "cli.py": ["cli"],
+    "export.py": ["export"],
+    "network.py": ["network", "faults", "hostile_files"],
+    "optimizers.py": ["trainer"],
+    "reference.py": ["reference", "kernels", "trainer"],
+    "scaling.py": ["trainer", "numbers"],
+    "sklearn.py": ["sklearn"],
+    "tables.py": ["tables", "cli"],
+    "trainer.py": ["trainer", "signals", "checkpoints"],
+}
+SWAPS = {
+    "+": "-",
+    "-": "+",
+    "*": "+",
+    "/": "*",
+    "//": "*",
+    "%": "//",
+    "**": "*",
+    "@": "-",
+    "+=": "-=",
+    "-=": "+=",
+    "*=": "+=",
+    "//=": "*=",
+    "<": "<=",
+    "<=": "<",
+    ">": ">=",
+    ">=": ">",
+    "==": "!=",
+    "!=": "==",
+    "&": "|",
+    "|": "&",
+    "and": "or",
+    "or": "and",
+    "not": "",
+    "True": "False",
+    "False": "True",
+    "min": "max",
+    "max": "min",
+    "break": "continue",
+    "continue": "break",
+}
+# Sizes and limits that change how fast the result comes, not what it is
+SPEED_ONLY = re.compile(
+    r"^ *(cdef double )?(PARTS|CHUNKS|BREATH|WORTH_A_CHUNK|WORTH_THREADS|FEW|ROW_BY_ROW|ON_STACK|THREADS"
+    r"|SPINS|TINY|AHEAD|CLOSING_ROWS|SHUFFLED_AT_ONCE|HOPELESS|EPOCHS_AT_ONCE) = |prefetch\(|self\.breathe\("
+)
+LIMIT = 300  # seconds; a mutant that runs for ever is a dead one
+
+Mutant = namedtuple("Mutant", "path line column old new")
+
+
+def mutants_of(path):
+    """All mutants of a file."""
+    text = path.read_text(encoding="utf-8")
+    found, declaration, depth = [], False, 0
+    tokens = list(tokenize.generate_tokens(io.StringIO(text).readline))
+    for before, token, after in zip(tokens, tokens[1:], tokens[2:], strict=False):
+        if before.type in (
+            tokenize.NEWLINE,
+            tokenize.NL,
+            tokenize.INDENT,
+            tokenize.DEDENT,
+            tokenize.ENCODING,
+        ):
+            # signatures, C declarations and imports: a change is a compiler's error or says nothing
+            declaration = token.string in ("cdef", "ctypedef", "cimport", "import", "from", "def", "include")
+            declaration = declaration and "=" not in token.line
+        if declaration and token.line.rstrip().endswith((",", "(")):
+            depth = 1
+        new = swapped(path.suffix, before, token, after)
+        if new is not None and not declaration and not depth and not SPEED_ONLY.search(token.line):
+            found.append(Mutant(path.relative_to(TREE), token.start[0], token.start[1], token.string, new))
+        if depth and token.line.rstrip().endswith((":", ")")):
+            depth = 0
+    return found
+
+
+def swapped(suffix, before, token, after):
+    """What to put in a token's place, or None."""
+    if token.type == tokenize.NUMBER:
+        return f"({token.string} + 1)"
+    pointer = (
+        suffix == ".pxi"
+        and token.string in ("*", "&", "<", ">")
+        and not token.line[token.end[1] :].startswith(" ")
+    )
+    unary = token.string in "+-*&" and (before.type == tokenize.OP and before.string not in ")]")
+    if pointer or unary or (token.string == "*" and after.string == ","):
+        return None
+    return SWAPS.get(token.string)
+
+
+def apply(tree, mutant):
+    """Put a mutant in a copy of the tree; return the text that was there."""
+    path = tree / mutant.path
+    text = path.read_text(encoding="utf-8")
+    lines = text.splitlines(keepends=True)
+    line = lines[mutant.line - 1]
+    end = mutant.column + len(mutant.old)
+    lines[mutant.line - 1] = line[: mutant.column] + mutant.new + line[end:]
+    path.write_text("".join(lines), encoding="utf-8")
+    return text
+
+
+def succeeds(tree, *command, **environment):
+    """Whether a command does, in the copy and within the limit."""
+    try:
+        return not subprocess.run(
+            [sys.executable, *command],
+            cwd=tree,
+            env=os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"} | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=LIMIT,
+        ).returncode
+    except subprocess.TimeoutExpired:
+        return False
+
+
+def survives(tree, mutant, tests):
+    """Whether a mutant builds and no test fails."""
+    text = apply(tree, mutant)
+    try:
+        return build(tree, mutant) and passes(tree, mutant, tests)
+    finally:
+        (tree / mutant.path).write_text(text, encoding="utf-8")
+
+
+def build(tree, mutant):
+    """Compile what the mutant is in; an error of the compiler kills it, too."""
+    if mutant.path.suffix != ".pxi":
+        return True
+    return succeeds(
+        tree, "setup.py", "build_ext", "--inplace", "--force", FASTMLP_MODULES=MODULE, FASTMLP_CHECKS="bounds"
+    )
+
+
+def passes(tree, mutant, tests):
+    """Whether no test fails."""
+    chosen = ["-k", MODULE.replace("_", " and ")] if mutant.path.suffix == ".pxi" else []
+    files = [f"tests/test_{name}.py" for name in tests]
+    return succeeds(
+        tree, "-m", "pytest", "-q", "-x", "-p", "no:randomly", "-p", "no:cacheprovider", *chosen, *files
+    )
+
+
+def chosen_files(names):
+    """(file, its tests) for the files named, or for all."""
+    for pattern, tests in TESTS.items():
+        for path in sorted((TREE / "fastmlp").glob(pattern)):
+            if path.name == "peak.pxi":  # the benchmarks'
+                continue
+            if not names or str(path.relative_to(TREE)) in names:
+                yield path, tests
+
+
+def main():
+    """Draw, test and report."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("files", nargs="*", metavar="FILE")
+    parser.add_argument("--count", type=int, default=100, help="mutants to draw")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw")
+    options = parser.parse_args()
+    drawn = [(mutant, tests) for path, tests in chosen_files(options.files) for mutant in mutants_of(path)]
+    total = len(drawn)
+    random.Random(options.seed).shuffle(drawn)
+    drawn, survivors = drawn[: options.count], 0
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder, "tree")
+        subprocess.run([TREE / ".ci" / "copy", tree], check=True)
+        if not succeeds(tree, "setup.py", "build_ext", "--inplace"):
+            sys.exit("the package does not build")
+        for i, (mutant, tests) in enumerate(drawn, 1):
+            alive = survives(tree, mutant, tests)
+            survivors += alive
+            line = (TREE / mutant.path).read_text(encoding="utf-8").splitlines()[mutant.line - 1].strip()
+            word = "SURVIVED" if alive else "killed"
+            print(
+                f"{i:4} {word:8} {mutant.path}:{mutant.line} {mutant.old!r} -> {mutant.new!r}: {line}",
+                flush=True,
+            )
+    killed = len(drawn) - survivors
+    print(f"{killed} of {len(drawn)} mutants killed ({killed / len(drawn):.1%}), drawn from {total}")
+    sys.exit(killed < 0.9 * len(drawn))
+
+
+if __name__ == "__main__":
+    main()
