@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import stat
 
 DIGEST = "digest"
 
@@ -73,16 +74,16 @@ def write_whole(path, content):
     pipe stays what it is, and gets the bytes. Whatever the system has against it becomes an OSError that
     names the target.
     """
-    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
-        with open(path, "wb") as file:
-            file.write(content)
-        return
     target = os.path.realpath(path)
     folder, name = os.path.split(target)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
+        mode = _mode(path)
+        if mode is not None and not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            with open(path, "wb") as file:
+                file.write(content)
+            return
         temporary = os.path.join(folder, f".{name[:50]}.{os.urandom(8).hex()}")  # names: at most 255 bytes
-        mode = _mode(target)
         try:
             descriptor = os.open(temporary, flags, 0o666 if mode is None else 0o600)  # less the umask
             try:
@@ -90,7 +91,7 @@ def write_whole(path, content):
             finally:
                 os.close(descriptor)
             if mode is not None:
-                os.chmod(temporary, mode)
+                os.chmod(temporary, mode & 0o777)
             os.replace(temporary, target)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -114,10 +115,10 @@ def _write(descriptor, content):
         raise OSError(errno.EIO, "the system has not written all of it")
 
 
-def _mode(target):
-    """The permissions of the file that is replaced; None if there is none."""
+def _mode(path):
+    """Kind and permissions of the file that is replaced; None if there is none."""
     try:
-        return os.stat(target).st_mode & 0o777
+        return os.stat(path).st_mode
     except FileNotFoundError:
         return None
 

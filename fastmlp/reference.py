@@ -152,7 +152,7 @@ def error_bounds(X, Y, W1, W2, sample_weight=None, *, eps):
     k eps times the sum of the absolute products (Higham, Accuracy and Stability of Numerical
     Algorithms, 2002, section 3.1). Every node is a chain of sums over d+1, h+1, m and n terms, so
     each bound is the sum of these lengths, times eps, times the node calculated from absolute
-    values without ReLU. It holds where rounding moves no B across 0.
+    values without ReLU. Of dW1 and dW2 it holds where rounding moves no B across 0.
 
     Returns
     -------
@@ -179,7 +179,7 @@ def error_bounds(X, Y, W1, W2, sample_weight=None, *, eps):
         "E": forward_error * E,
         "L": backward_error * 2 * float(w @ (F**2).sum(axis=1)) / (m * w.sum()),
         "dW1": backward_error * A.T @ dB,
-        "dW2": backward_error * D.T @ dE,
+        "dW2": (backward_error + len(W1) * eps) * D.T @ dE,  # D is itself a sum, of d+1 terms
     }
 
 

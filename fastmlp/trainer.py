@@ -381,14 +381,13 @@ class Trainer:
         """Train until the run is over, and return the history."""
         if callback is not None and not callable(callback):
             raise TypeError(f"callback: must be callable, got {type(callback).__name__}")
-        bar = _progress_bar(run.epochs, run.epoch) if progress else nullcontext()
         me, here = object(), (os.getpid(), id(self.network))
         try:
             if _under_way.setdefault(here, me) is not me:
                 raise RuntimeError(
                     "network: another fit of it is under way; wait for its end, or train a copy"
                 )
-            self._train(run, history, data, callback, bar, checkpoint)
+            self._train(run, history, data, callback, progress, checkpoint)
         finally:  # no call in here: after one the exception of a signal can come, and the entry would stay
             try:
                 if _under_way[here] is me:
@@ -408,7 +407,8 @@ class Trainer:
             self.save_checkpoint(checkpoint)
         return history
 
-    def _train(self, run, history, data, callback, bar, checkpoint):
+    def _train(self, run, history, data, callback, progress, checkpoint):
+        bar = _progress_bar(run.epochs, run.epoch) if progress else nullcontext()
         training, validation = data
         self._data_seen = _fingerprints(training, validation)
         if self.standardize:

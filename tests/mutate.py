@@ -71,6 +71,8 @@ SWAPS = {
     "break": "continue",
     "continue": "break",
 }
+# Declarations: a change is the compiler's error, or says nothing
+DECLARED = re.compile(r"^ *(cimport|import|from|include|ctypedef) |except.*nogil:|^ *cdef [^=(]*$")
 # Sizes and limits that change how fast the result comes, not what it is
 SPEED_ONLY = re.compile(
     r"^ *(cdef double )?(PARTS|CHUNKS|BREATH|WORTH_A_CHUNK|WORTH_THREADS|FEW|ROW_BY_ROW|ON_STACK|THREADS"
@@ -84,26 +86,12 @@ Mutant = namedtuple("Mutant", "path line column old new")
 def mutants_of(path):
     """All mutants of a file."""
     text = path.read_text(encoding="utf-8")
-    found, declaration, depth = [], False, 0
     tokens = list(tokenize.generate_tokens(io.StringIO(text).readline))
+    found = []
     for before, token, after in zip(tokens, tokens[1:], tokens[2:], strict=False):
-        if before.type in (
-            tokenize.NEWLINE,
-            tokenize.NL,
-            tokenize.INDENT,
-            tokenize.DEDENT,
-            tokenize.ENCODING,
-        ):
-            # signatures, C declarations and imports: a change is a compiler's error or says nothing
-            declaration = token.string in ("cdef", "ctypedef", "cimport", "import", "from", "def", "include")
-            declaration = declaration and "=" not in token.line
-        if declaration and token.line.rstrip().endswith((",", "(")):
-            depth = 1
         new = swapped(path.suffix, before, token, after)
-        if new is not None and not declaration and not depth and not SPEED_ONLY.search(token.line):
-            found.append(Mutant(path.relative_to(TREE), token.start[0], token.start[1], token.string, new))
-        if depth and token.line.rstrip().endswith((":", ")")):
-            depth = 0
+        if new is not None and not (DECLARED.search(token.line) or SPEED_ONLY.search(token.line)):
+            found.append(Mutant(path.relative_to(TREE), *token.start, token.string, new))
     return found
 
 
@@ -111,13 +99,11 @@ def swapped(suffix, before, token, after):
     """What to put in a token's place, or None."""
     if token.type == tokenize.NUMBER:
         return f"({token.string} + 1)"
-    pointer = (
-        suffix == ".pxi"
-        and token.string in ("*", "&", "<", ">")
-        and not token.line[token.end[1] :].startswith(" ")
-    )
+    # without a space on both sides these are a pointer, an address or a cast
+    around = token.line[token.start[1] - 1 : token.start[1]] + token.line[token.end[1] : token.end[1] + 1]
+    typed = suffix == ".pxi" and token.string in ("*", "&", "<", ">") and around != "  "
     unary = token.string in "+-*&" and (before.type == tokenize.OP and before.string not in ")]")
-    if pointer or unary or (token.string == "*" and after.string == ","):
+    if typed or unary or (token.string == "*" and after.string == ","):
         return None
     return SWAPS.get(token.string)
 
@@ -169,12 +155,12 @@ def build(tree, mutant):
 
 
 def passes(tree, mutant, tests):
-    """Whether no test fails."""
-    chosen = ["-k", MODULE.replace("_", " and ")] if mutant.path.suffix == ".pxi" else []
+    """Whether no test fails, nor an example of the file's docstrings."""
+    kernels = mutant.path.suffix == ".pxi"
+    chosen = ["-k", MODULE.replace("_", " and ")] if kernels else [str(mutant.path)]
     files = [f"tests/test_{name}.py" for name in tests]
-    return succeeds(
-        tree, "-m", "pytest", "-q", "-x", "-p", "no:randomly", "-p", "no:cacheprovider", *chosen, *files
-    )
+    quiet = ["-q", "-x", "-p", "no:randomly", "-p", "no:cacheprovider"]
+    return succeeds(tree, "-m", "pytest", *quiet, *files, *chosen)
 
 
 def chosen_files(names):
