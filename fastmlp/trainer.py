@@ -529,7 +529,8 @@ class Trainer:
         """Train until there is a reason to stop, and return it."""
         run.losses = np.empty((2, 1 if callback else EPOCHS_AT_ONCE))
         every = EPOCHS_AT_ONCE if checkpoint is None else run.checkpoint_every
-        reason = None
+        out_of_patience = run.patience and run.epoch - run.best_epoch > run.patience
+        reason = "patience" if out_of_patience else None  # saved by a callback in the last epoch
         while reason is None:
             before, run.started = loop.epoch, time.perf_counter()
             reason = loop.run(*run.losses[:, : every - before % every])

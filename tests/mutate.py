@@ -23,7 +23,7 @@ from pathlib import Path
 
 TREE = Path(__file__).resolve().parent.parent
 MODULE = "avx512_float64"  # has all of the kernels' paths; needs such a CPU
-KERNELS = ["kernels", "capi", "network", "trainer", "threads"]
+KERNELS = ["kernels", "capi", "network", "trainer", "shipped_modules", "threads", "numbers"]
 TESTS = {  # file or folder under fastmlp: the tests of it
     "kernels/*.pxi": KERNELS,
     "kernels/__init__.py": ["kernels", "network", "faults", "architecture"],
@@ -72,7 +72,9 @@ SWAPS = {
     "continue": "break",
 }
 # Declarations: a change is the compiler's error, or says nothing
-DECLARED = re.compile(r"^ *(cimport|import|from|include|ctypedef) |except.*nogil:|^ *cdef [^=(]*$")
+DECLARED = re.compile(
+    r"^ *(cimport|import|from|include|ctypedef|def) |except.*nogil:|^ *cdef [^=(]*$|\| None"
+)
 # Sizes and limits that change how fast the result comes, not what it is
 SPEED_ONLY = re.compile(
     r"^ *(cdef double )?(PARTS|CHUNKS|BREATH|WORTH_A_CHUNK|WORTH_THREADS|FEW|ROW_BY_ROW|ON_STACK|THREADS"

@@ -236,3 +236,15 @@ def test_few_rows_that_are_not_ready_take_the_long_way(rng):
     read_only = X.copy()
     read_only.flags.writeable = False
     assert kernels._predict_few(read_only, net.parameters, net.sizes) is not None
+
+
+@pytest.mark.parametrize("sizes", [(3, 33, 2), (40, 17, 3), (7, 130, 2), (5, 200, 1)])
+def test_what_memory_held_before_does_not_come_through(build, rng, sizes):
+    """Predictions of few rows pad the weights in memory that nobody has cleared."""
+    net = MLP(sizes, "float64", seed=0)
+    X = rng.normal(size=(5, sizes[0]))
+    expected = kernels._forward(X, *net.weights)
+    for size in range(1024, 8192, 64):
+        leftovers = [np.full(size, np.nan) for _ in range(4)]
+        del leftovers  # the allocator hands them out again, as they are
+        np.testing.assert_array_equal(net.predict(X).reshape(expected.shape), expected)

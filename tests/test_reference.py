@@ -103,3 +103,18 @@ def test_gradients_against_central_differences(m, weighted, l2):
 def test_permutation_holds_every_row_once(rng):
     for n in (1, 2, 3, 100):
         assert sorted(reference.permutation(n, rng)) == list(range(n))
+
+
+def test_error_bounds_of_ones_by_hand():
+    """n, d, h, m = 5, 3, 4, 2: sums of 4, 5, 2 and 5 terms, and the operations beside."""
+    bounds = reference.error_bounds(
+        np.ones((5, 3)), np.ones((5, 2)), np.ones((4, 4)), np.ones((5, 2)), eps=1.0
+    )
+    E, F = 4 * 4 + 1, 18
+    dE = 2 * F / (5 * 2)
+    forward = 4 + 5 + 2
+    backward = forward + 5 + 2 + 4
+    np.testing.assert_allclose(bounds["E"], np.full((5, 2), forward * E))
+    np.testing.assert_allclose(bounds["L"], backward * 2 * F**2)
+    np.testing.assert_allclose(bounds["dW1"], np.full((4, 4), backward * 5 * (2 * dE)))
+    np.testing.assert_allclose(bounds["dW2"], (backward + 4) * 5 * dE * np.array([[4, 4]] * 4 + [[1, 1]]))

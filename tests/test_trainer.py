@@ -198,6 +198,17 @@ def test_standardize_takes_constant_columns(rng):
     assert np.isfinite(net.predict(X)).all()
 
 
+def test_a_constant_column_is_only_moved():
+    X, y = np.array([[1.0, 7.0], [3.0, 7.0]]), np.array([[5.0], [5.0]])
+    scaling = measure(X, y)
+    np.testing.assert_array_equal(scaling.scale_x, [1, 1])
+    np.testing.assert_array_equal(scaling.scale_y, [1])
+    scaled = standardised(X, y, scaling)
+    np.testing.assert_array_equal(scaled[0], [[-1, 0], [1, 0]])
+    np.testing.assert_array_equal(scaled[1], [[0], [0]])
+    np.testing.assert_array_equal(measure(4 * X, y).scale_x, [4, 1])
+
+
 def test_changed_weights_are_what_the_next_fit_starts_from():
     X, y = fastmlp.load_titanic()
     net = MLP((3, 4, 1), "float64", seed=1)
@@ -457,6 +468,10 @@ def test_bad_settings_are_named(settings, message):
     "bad",
     [
         lambda: SGD(momentum=1.0),
+        lambda: SGD(momentum=-0.1),
+        lambda: Adam(beta2=1.0),
+        lambda: Adam(beta1=-0.1),
+        lambda: Adam(learning_rate=0),
         lambda: SGD(nesterov=True),
         lambda: Adam(beta1=1.0),
         lambda: Adam(eps=0),
@@ -465,8 +480,17 @@ def test_bad_settings_are_named(settings, message):
     ],
 )
 def test_bad_hyper_parameters_are_errors(bad):
-    with pytest.raises(ValueError, match=r"momentum|beta1|eps|weight_decay|learning_rate"):
+    with pytest.raises(ValueError, match=r"momentum|beta1|beta2|eps|weight_decay|learning_rate"):
         bad()
+
+
+def test_hyper_parameters_by_default_and_at_the_ends_of_their_ranges():
+    assert hyper(SGD()) == {"learning_rate": 0.01, "momentum": 0.0, "nesterov": False}
+    adam = {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0}
+    assert hyper(Adam()) | {"weight_decay": 0.0} == adam
+    assert hyper(AdamW()) == adam | {"weight_decay": 0.01}
+    assert AdamW(beta1=0, beta2=0, weight_decay=0).beta1 == 0
+    assert SGD(learning_rate=1e30).learning_rate == 1e30
 
 
 def test_learning_rate_replaces_the_optimizers_own():

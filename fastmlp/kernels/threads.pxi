@@ -31,6 +31,7 @@ cdef class Team:
     """At most THREADS threads, the caller's among them; `with` starts the others and sends them away."""
     cdef Py_ssize_t size
     cdef Py_ssize_t present     # helpers that have been started
+    cdef bint hired[THREADS]
     cdef Work work              # NULL: go home
     cdef void *what
     cdef Py_ssize_t chunks, next
@@ -57,10 +58,16 @@ cdef class Team:
             free_lock(self.done[i])
 
     def __enter__(self):
+        cdef Py_ssize_t i
         for i in range(1, self.size):
+            self.hired[i] = True
             try:
                 _thread.start_new_thread(self.help, (i,))
-            except RuntimeError:  # no more threads to be had: those that came do the work
+            except (RuntimeError, MemoryError):  # no more threads to be had: those that came do the work
+                # this one may have come all the same, and there was no memory to say so: it goes home
+                self.hired[i] = False
+                self.size = i
+                PyThread_release_lock(self.start[i])
                 break
             self.present = i
 
@@ -75,7 +82,7 @@ cdef class Team:
         with nogil:
             while True:
                 wait_for(self.start[thread])
-                if self.work == NULL:
+                if self.work == NULL or not self.hired[thread]:
                     PyThread_release_lock(self.done[thread])
                     break
                 self.work_off(thread)
