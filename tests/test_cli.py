@@ -339,3 +339,15 @@ def test_resuming_something_else_is_an_error(folder, capsys):
     assert "train-0-0.safetensors: not a fastmlp checkpoint" in fails(
         capsys, "train", *CHECKPOINTED, "--resume"
     )
+
+
+def test_the_best_start_is_taken(capsys):
+    X, y = fastmlp.load_titanic()
+    losses = []
+    for start in range(4):
+        net = fastmlp.MLP((3, 4, 1), seed=[0, start])
+        fastmlp.Trainer(net, learning_rate=0.01, seed=[0, start], standardize=True).fit(X, y, 3)
+        losses.append(net.loss(X, y))
+    assert main(["train", "--epochs", "3", "--starts", "4", "--test", "0"]) == 0
+    capsys.readouterr()
+    assert fastmlp.MLP.load("model.safetensors").loss(X, y) == min(losses) < max(losses)

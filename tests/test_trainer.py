@@ -93,11 +93,12 @@ def test_continued_fits_are_the_reference_too(build, rng, name):
         np.testing.assert_allclose(history.loss, [loss], rtol=1e-12)
 
 
-def test_shuffled_epochs_are_the_reference(build, rng):
+@pytest.mark.parametrize("hidden", [5, 33])
+def test_shuffled_epochs_are_the_reference(build, rng, hidden):
     """Orders, the smaller last batch and the reported losses, over several epochs."""
     X, Y, w = problem(rng, n=53)
     optimizer, step = OPTIMIZERS["adam"]
-    net = MLP((3, 5, 1), "float64", seed=1)
+    net = MLP((3, hidden, 1), "float64", seed=1)
     expected = Reference(net, optimizer, step)
     history = Trainer(net, optimizer, batch_size=8, seed=7).fit(X, Y, epochs=5, sample_weight=w)
     rng = np.random.default_rng(7)
@@ -127,6 +128,18 @@ def test_every_row_is_drawn_in_the_order_of_the_reference(n):
         b -= 2 * (b - y[i])
     assert np.isclose(net.weights[1][-1, 0], b, rtol=1e-12)
     assert np.isclose(history.loss[0], loss / n, rtol=1e-12)
+
+
+@pytest.mark.parametrize("batch_size", [None, 20, 21])
+def test_one_batch_an_epoch_draws_nothing(rng, batch_size):
+    X, y, _ = problem(rng, n=20)
+    trainers = [
+        Trainer(MLP((3, 5, 1), "float64"), batch_size=batch_size, shuffle=shuffle, seed=1)
+        for shuffle in (False, True)
+    ]
+    losses = [trainer.fit(X, y, epochs=5).loss for trainer in trainers]
+    assert losses[0] == losses[1]
+    assert trainers[1]._bit_generator.state == np.random.default_rng(1).bit_generator.state
 
 
 @pytest.mark.parametrize("settings", [{}, {"standardize": True}, {"optimizer": "sgd", "batch_size": None}])
