@@ -1,14 +1,14 @@
 """The kernel builds: a table of builds and one of checks -> compiler flags. All else is in pyproject.toml."""
 
 import os
-import platform
 import sys
+import sysconfig
 
 import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-X86_64 = platform.machine().lower() in ("x86_64", "amd64")
+X86_64 = sysconfig.get_platform().endswith(("x86_64", "amd64"))  # of the target: cibuildwheel cross-compiles
 GNU = sys.platform != "win32"  # GCC and clang; MSVC has no vector extension and gets the portable build
 
 BUILDS = {"baseline": []}  # SSE2 on x86-64, NEON on arm64

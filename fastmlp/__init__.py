@@ -20,3 +20,11 @@ __all__ = [
     "reference",
     "show_config",
 ]
+
+
+def __getattr__(name):
+    if name == "plot":  # when asked for: it needs matplotlib, an extra
+        from importlib import import_module
+
+        return import_module("fastmlp.plot")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

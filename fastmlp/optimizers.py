@@ -149,8 +149,9 @@ def resolve(optimizer: str | Optimizer, learning_rate: float | None = None) -> O
     return optimizer if learning_rate is None else replace(optimizer, learning_rate=learning_rate)
 
 
-def compiled(optimizer, *, l2, steps):
+def compiled(optimizer, *, l2, l2_over_weight, steps):
     """Return the fields of the struct Optimizer in kernels/optimizers.pxi."""
     fields = {"momentum": 0.0, "nesterov": False, "beta1": 0.0, "beta2": 0.0, "eps": 0.0, "weight_decay": 0.0}
     fields |= asdict(optimizer)
-    return fields | {"adam": not isinstance(optimizer, SGD), "l2": l2, "steps": steps}
+    fields |= {"l2": l2, "l2_over_weight": l2_over_weight, "steps": steps}
+    return fields | {"adam": not isinstance(optimizer, SGD)}

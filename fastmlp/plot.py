@@ -68,8 +68,8 @@ def network(
     True
     """
     d, h, m = net.sizes
-    inputs = _names("feature_names", feature_names or net.feature_names, d, "x")
-    outputs = _names("target_names", target_names or net.target_names, m, "ŷ")
+    inputs = _names("feature_names", net.feature_names if feature_names is None else feature_names, d, "x")
+    outputs = _names("target_names", net.target_names if target_names is None else target_names, m, "ŷ")
     layers = [_places(size, bias) for size, bias in ((d, True), (h, True), (m, False))]
     left, right = (0.09 * max(map(len, names)) + 0.35 for names in (inputs, outputs))
     top = max(max(layer.values()) for layer in layers)
@@ -163,8 +163,8 @@ NODES = {
     "H": ("Σ G", {"G": "∂H/∂G = 1"}),
     "L": ("H / (n m)", {"H": "∂L/∂H = 1/(n m)"}),
 }
-LINE, CHARACTER = 0.165, 0.067  # inches, of the font in the boxes
-GAP, BESIDE = 0.42, 1.3  # inches: the edge between two boxes, and that from a box beside
+LINE, CHARACTER = 0.165, 0.07  # inches, of the font in the boxes
+GAP, BESIDE = 0.42, 1.1  # inches: the edge between two boxes, and that from a box beside
 ROWS, COLUMNS = 3, 4  # of an array that are printed
 
 

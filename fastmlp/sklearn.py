@@ -157,7 +157,7 @@ epsilon, n_iter_no_change, max_fun
         standardize=False,
         dtype=None,
         n_threads=None,
-    ):
+    ) -> None:
         self.loss = loss
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -252,9 +252,9 @@ epsilon, n_iter_no_change, max_fun
         again = self.warm_start and hasattr(self, "network_")
         X, Y, w = self._checked(X, y, sample_weight, reset=not again)
         random = check_random_state(self.random_state)
+        validation = self._validation_data(X_val, y_val, sample_weight_val, Y.shape[1])
         if not again:
             self._start(X, Y, hidden, random)
-        validation = self._validation_data(X_val, y_val, sample_weight_val)
         with self._callbacks(X, Y, w) as hook:
             if self.solver == "lbfgs":
                 self._fit_lbfgs(X, Y, w, validation, hook)
@@ -294,7 +294,8 @@ epsilon, n_iter_no_change, max_fun
         if getattr(self, "_trainer", None) is None:
             self._trainer = self._new_trainer(X, w, random)
         else:
-            self._trainer.batch_size, self._trainer.l2 = self._batches(X, w)
+            self._trainer.batch_size = self._batch_size(X)
+        self._trainer._l2_over_weight = self.alpha / _step_scale(self.n_outputs_)
         self._fit_epochs(X, Y, w, None, None, 1)
         return self
 
@@ -303,7 +304,7 @@ epsilon, n_iter_no_change, max_fun
 
         They are float32 where X and the weights are; otherwise all is calculated in float64.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "network_")
         X = validate_data(self, X, dtype=(np.float64, np.float32), order="C", reset=False)
         net = self.network_
         if net.dtype < X.dtype:
@@ -360,7 +361,7 @@ epsilon, n_iter_no_change, max_fun
         >>> np.allclose(ours.to_sklearn().predict(X), ours.predict(X))
         True
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "network_")
         theirs = sklearn.neural_network.MLPRegressor()
         theirs.set_params(**{name: getattr(self, name) for name in theirs.get_params()})
         theirs.coefs_ = [coef.copy() for coef in self.coefs_]
@@ -377,8 +378,14 @@ epsilon, n_iter_no_change, max_fun
         _one_of("learning_rate", self.learning_rate, SCHEDULES)
         for name in ("alpha", "power_t", "tol"):
             _checks.number(name, getattr(self, name), 0, np.inf)
+        for name in ("learning_rate_init", "epsilon"):
+            _checks.number(name, getattr(self, name), 0, np.inf, open_low=True)
+        for name in ("beta_1", "beta_2", "momentum"):
+            _checks.number(name, getattr(self, name), 0, 1, open_high=True)
         for name in ("max_iter", "max_fun"):
             _checks.integer(name, getattr(self, name))
+        if self.n_threads is not None:
+            _checks.integer("n_threads", self.n_threads)
         if self.n_iter_no_change != np.inf:
             _checks.integer("n_iter_no_change", self.n_iter_no_change)
         if self.early_stopping:
@@ -407,11 +414,13 @@ epsilon, n_iter_no_change, max_fun
         X, y = validate_data(
             self, X, y, dtype=dtypes, order="C", multi_output=True, y_numeric=True, reset=reset
         )
+        if not reset and not self.network_.parameters.flags.writeable:  # joblib maps large arrays into memory
+            self.network_.parameters = self.network_.parameters.copy()
         Y = (column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y).reshape(len(X), -1)
         w = None if sample_weight is None else _check_sample_weight(sample_weight, X)
         return X, Y, w
 
-    def _validation_data(self, X, y, sample_weight):
+    def _validation_data(self, X, y, sample_weight, outputs):
         if X is None and y is None and sample_weight is None:
             return None
         if X is None or y is None:
@@ -421,9 +430,9 @@ epsilon, n_iter_no_change, max_fun
         options = {"order": "C", "multi_output": True, "y_numeric": True, "reset": False}
         X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), **options)
         Y = y.reshape(len(X), -1)
-        if Y.shape[1] != self.n_outputs_:
-            raise ValueError(f"y_val: must have {self.n_outputs_} outputs, as y has, got {Y.shape[1]}")
-        return X, Y, sample_weight
+        if Y.shape[1] != outputs:
+            raise ValueError(f"y_val: must have {outputs} outputs, as y has, got {Y.shape[1]}")
+        return X, Y, _checks.sample_weights("sample_weight_val", sample_weight, X.dtype, rows=len(X))
 
     def _set_aside(self, X, Y, w, random):
         """(X, Y, w) without the rows of a validation set, and that set."""
@@ -446,6 +455,8 @@ epsilon, n_iter_no_change, max_fun
             bound = np.sqrt(6 / (inputs + outputs))
             W[:-1] = random.uniform(-bound, bound, (inputs, outputs))
             W[-1] = random.uniform(-bound, bound, outputs)
+        if hasattr(self, "feature_names_in_"):
+            self.network_.feature_names = tuple(self.feature_names_in_)
         self.n_outputs_ = Y.shape[1]
         self.n_layers_ = 3
         self.out_activation_ = "identity"
@@ -466,28 +477,26 @@ epsilon, n_iter_no_change, max_fun
         else:
             nesterov = bool(self.nesterovs_momentum and self.momentum)
             optimizer = SGD(self.learning_rate_init * scale, self.momentum, nesterov)
-        batch_size, l2 = self._batches(X, w)
-        return Trainer(
+        trainer = Trainer(
             self.network_,
             optimizer,
-            batch_size=batch_size,
-            l2=l2,
+            batch_size=self._batch_size(X),
             shuffle=self.shuffle,
             seed=random.randint(np.iinfo(np.int32).max),
             n_threads=self.n_threads,
             standardize=self.standardize,
         )
+        trainer._l2_over_weight = self.alpha / _step_scale(self.n_outputs_)
+        trainer._rate_unit = 1.0 if self.solver == "adam" else scale
+        return trainer
 
-    def _batches(self, X, w):
-        """(rows of a batch, l2): alpha is divided by the mean weight of a batch."""
-        n = len(X)
-        size = min(200 if self.batch_size == "auto" else self.batch_size, n)
-        if self.batch_size != "auto" and self.batch_size > n:
+    def _batch_size(self, X):
+        if self.batch_size != "auto" and self.batch_size > len(X):
             warnings.warn(
-                f"batch_size: {self.batch_size} is more than the {n} rows of X, and is clipped", stacklevel=4
+                f"batch_size: {self.batch_size} is more than the {len(X)} rows of X, and is clipped",
+                stacklevel=4,
             )
-        total = n if w is None else w.sum()
-        return size, self.alpha * -(-n // size) / total / _step_scale(self.n_outputs_)
+        return min(200 if self.batch_size == "auto" else self.batch_size, len(X))
 
     def _fit_epochs(self, X, Y, w, validation, hook, epochs):
         """Train until there is a reason to stop; the learning rate changes between fits of the trainer."""
@@ -496,6 +505,11 @@ epsilon, n_iter_no_change, max_fun
             self.validation_loss_curve_ = []
         self.n_iter_ = 0
         self._stopped = False
+        if self.early_stopping and self.validation_scores_ is None:  # switched on or off between warm starts
+            self.validation_scores_, self.best_validation_score_ = [], -np.inf
+        if not self.early_stopping and self.best_loss_ is None:
+            self.best_loss_ = np.inf
+        self._batches_per_weight = -(-len(X) // trainer.batch_size) / (len(X) if w is None else w.sum())
         best = None
 
         def after_epoch(_, history):
@@ -516,6 +530,8 @@ epsilon, n_iter_no_change, max_fun
             reason = trainer.fit(
                 X, Y, epochs=epochs - self.n_iter_, sample_weight=w, callback=after_epoch
             ).stop_reason
+        if reason == "diverged" and not self.loss_curve_:
+            self.loss_ = np.inf
         self._stopped = self._stopped or reason in ("diverged", "interrupted")
         if reason == "interrupted":
             warnings.warn("Training interrupted by user.", stacklevel=3)
@@ -526,7 +542,7 @@ epsilon, n_iter_no_change, max_fun
         """Add an epoch to the curves."""
         penalty = 0.0
         if not self.standardize:
-            penalty = self._trainer.l2 * _step_scale(self.n_outputs_) / 2 * _squares(self.network_)
+            penalty = self.alpha * self._batches_per_weight / 2 * _squares(self.network_)
         self.loss_ = mean_square / 2 + penalty
         self.loss_curve_.append(self.loss_)
         if self.verbose:
@@ -564,6 +580,15 @@ epsilon, n_iter_no_change, max_fun
             self._stopped = not adaptive or rate / _step_scale(self.n_outputs_) <= SLOWEST
             self._no_improvement_count = 0 if adaptive else self._no_improvement_count
             new = rate / 5 if adaptive else new
+            if self.verbose:
+                what = "Validation score" if self.early_stopping else "Training loss"
+                then = f"Setting learning rate to {new / _step_scale(self.n_outputs_):f}"
+                if self._stopped:
+                    then = "Learning rate too small. Stopping." if adaptive else "Stopping."
+                print(
+                    f"{what} did not improve more than tol={self.tol:f} for {self.n_iter_no_change} "
+                    f"consecutive epochs. {then}"
+                )
         if new != rate:
             trainer.optimizer = replace(trainer.optimizer, learning_rate=new)
             trainer._moments[0] *= rate / new  # scikit-learn's velocity has the learning rate in it
@@ -597,7 +622,10 @@ epsilon, n_iter_no_change, max_fun
             raw.parameters[:] = parameters
             raw.trained = True
 
+        latest = net.parameters.copy()
+
         def after_iteration(intermediate_result):
+            latest[:] = intermediate_result.x
             self.n_iter_ += 1
             if self.verbose:
                 print(f"Iteration {self.n_iter_}, loss = {intermediate_result.fun:.8f}")
@@ -611,14 +639,20 @@ epsilon, n_iter_no_change, max_fun
         self.validation_loss_curve_ = None if validation is None else []
         self.n_iter_ = 0
         options = {"maxfun": self.max_fun, "maxiter": self.max_iter, "gtol": self.tol}
-        found = minimize(
-            objective,
-            net.parameters.copy(),
-            method="L-BFGS-B",
-            jac=True,
-            options=options,
-            callback=after_iteration,
-        )
+        try:
+            found = minimize(
+                objective,
+                net.parameters.copy(),
+                method="L-BFGS-B",
+                jac=True,
+                options=options,
+                callback=after_iteration,
+            )
+        except KeyboardInterrupt:
+            publish(latest)
+            self.loss_ = raw.loss(X, Y, w) / 2 if self.standardize else objective(latest)[0]
+            warnings.warn("Training interrupted by user.", stacklevel=3)
+            return
         publish(found.x)
         self.n_iter_ = found.nit
         self.loss_ = raw.loss(X, Y, w) / 2 if self.standardize else found.fun

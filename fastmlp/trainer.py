@@ -155,6 +155,8 @@ class Trainer:
         self.optimizer = optimizers.resolve(optimizer, learning_rate)
         self.batch_size = None if batch_size is None else _checks.integer("batch_size", batch_size)
         self.l2 = _checks.number("l2", l2, 0, np.inf)
+        self._l2_over_weight = 0.0  # divided by each batch's weight; of MLPRegressor
+        self._rate_unit = 1.0  # of the learning rate that a warning names; of MLPRegressor
         self.shuffle = bool(shuffle)
         self.n_threads = kernels.threads(n_threads)
         self.standardize = bool(standardize)
@@ -396,10 +398,11 @@ class Trainer:
             except KeyError:  # another's, just gone
                 pass
         if history.stop_reason == "diverged":
+            scaled = " (the data are scaled: standardize=True)"
             warnings.warn(
                 f"training diverged after {len(history.loss)} whole epochs; the best weights so far are "
-                f"kept. Lower the learning rate (it is {self.optimizer.learning_rate}), or scale the "
-                "data with standardize=True",
+                f"kept. Lower the learning rate (it is {self.optimizer.learning_rate / self._rate_unit:g})"
+                + (scaled if self.standardize else ", or scale the data with standardize=True"),
                 RuntimeWarning,
                 stacklevel=3,
             )
@@ -408,6 +411,10 @@ class Trainer:
         return history
 
     def _train(self, run, history, data, callback, progress, checkpoint):
+        if not self.network.parameters.flags.writeable:
+            raise ValueError("network: its parameters are read-only (memory-mapped?); give it a copy of them")
+        if not self._moments.flags.writeable:  # of an unpickled trainer: joblib maps large arrays
+            self._moments = self._moments.copy()
         bar = _progress_bar(run.epochs, run.epoch) if progress else nullcontext()
         training, validation = data
         self._data_seen = _fingerprints(training, validation)
@@ -512,7 +519,9 @@ class Trainer:
             run.best,
             units,
             self.network.sizes,
-            optimizer=optimizers.compiled(self.optimizer, l2=self.l2, steps=self._steps),
+            optimizer=optimizers.compiled(
+                self.optimizer, l2=self.l2, l2_over_weight=self._l2_over_weight, steps=self._steps
+            ),
             batch_size=self.batch_size or len(X),
             bit_generator=self._bit_generator if self.shuffle else None,
             max_epochs=run.epochs,

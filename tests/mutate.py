@@ -27,7 +27,7 @@ KERNELS = ["kernels", "capi", "network", "trainer", "shipped_modules", "faults",
 TESTS = {  # file or folder under fastmlp: the tests of it
     "kernels/*.pxi": KERNELS,
     "kernels/__init__.py": ["kernels", "network", "faults", "architecture"],
-    "_checks.py": ["faults", "network", "trainer", "kernels"],
+    "_checks.py": ["faults", "network", "trainer", "kernels", "numbers"],
     "_files.py": ["network", "saving", "hostile_files"],
     "checkpoints.py": ["checkpoints", "hostile_files"],
     "cli.py": ["cli"],

@@ -6,6 +6,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+import fastmlp
 from fastmlp import MLP, Trainer, plot, reference
 from fastmlp.trainer import History
 
@@ -115,3 +116,12 @@ def test_draws_where_it_is_told():
     assert plot.network(net, ax=axes[0]) is axes[0]
     assert plot.graph(net, np.ones((2, 2)), np.ones(2), ax=axes[1]) is axes[1]
     assert plot.losses(History(loss=[1.0, 0.5]), ax=axes[2]) is axes[2]
+
+
+def test_names_of_any_kind_of_sequence():
+    net = MLP((2, 3, 1))
+    for names in (["a", "b"], np.array(["a", "b"]), ("a", "b")):
+        texts = {text.get_text() for text in fastmlp.plot.network(net, feature_names=names).texts}
+        assert {"a", "b"} <= texts
+    with pytest.raises(AttributeError, match="no attribute 'plod'"):
+        _ = fastmlp.plod

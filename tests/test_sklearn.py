@@ -1,6 +1,7 @@
 import pickle
 import warnings
 
+import joblib
 import numpy as np
 import polars as pl
 import pytest
@@ -14,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fastmlp import MLP
+from fastmlp import MLP, Trainer
 from fastmlp.sklearn import MLPRegressor, from_sklearn
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(aximum iterations|failed to converge)")
@@ -77,6 +78,7 @@ def assert_same_fit(ours, theirs, rtol=1e-6):
         {"solver": "sgd", "batch_size": 40, "learning_rate_init": 0.01},
         {"solver": "sgd", "batch_size": 40, "nesterovs_momentum": False, "alpha": 0.5},
         {"solver": "sgd", "batch_size": 30, "momentum": 0},
+        {"solver": "sgd", "batch_size": 50, "alpha": 0.1},  # 20 rows in the last batch
         {"solver": "sgd", "batch_size": 40, "learning_rate": "invscaling", "learning_rate_init": 0.1},
         {"solver": "sgd", "learning_rate": "adaptive", "tol": 1e-3, "n_iter_no_change": 2, "max_iter": 120},
     ],
@@ -180,11 +182,101 @@ def test_validation_data_of_the_user():
         ({"sample_weight_val": np.ones(4)}, "X_val"),
         ({"X_val": np.ones((4, 6)), "y_val": np.ones(4)}, "features"),
         ({"X_val": np.ones((4, 5)), "y_val": np.ones((4, 2))}, "y_val: must have 1 outputs"),
+        (
+            {"X_val": np.ones((4, 5)), "y_val": np.ones(4), "sample_weight_val": np.ones(3)},
+            "^sample_weight_val: must have 4 rows",
+        ),
     ],
 )
 def test_wrong_validation_data(validation, message):
+    model = MLPRegressor(hidden_layer_sizes=(3,), max_iter=2)
     with pytest.raises(ValueError, match=message):
-        MLPRegressor(hidden_layer_sizes=(3,), max_iter=2).fit(*data(), **validation)
+        model.fit(*data(), **validation)
+    with pytest.raises(NotFittedError):
+        model.predict(data()[0])
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+def test_uneven_weights_of_batches_and_a_strong_penalty(solver):
+    """alpha is divided by the weight of each batch."""
+    X, y = data(n=101)
+    weights = np.random.default_rng(0).uniform(0.1, 3, 101)
+    ours, theirs = both(X, y, weights, solver=solver, alpha=2.0, batch_size=40, max_iter=20)
+    np.testing.assert_allclose(ours.predict(X), theirs.predict(X), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_early_stopping_can_be_switched_between_warm_starts(first):
+    X, y = data()
+    model = MLPRegressor(hidden_layer_sizes=(3,), max_iter=3, warm_start=True, early_stopping=first).fit(X, y)
+    model.set_params(early_stopping=not first).fit(X, y)
+    assert len(model.loss_curve_) == 6
+    assert len(model.validation_scores_) == 3
+    assert np.isfinite(model.best_validation_score_ if not first else model.best_loss_)
+
+
+def test_lbfgs_interrupted(monkeypatch):
+    X, y = data()
+    parameters = {"hidden_layer_sizes": (3,), "solver": "lbfgs", "random_state": 0}
+    model = MLPRegressor(verbose=True, **parameters)
+
+    def interrupt(text):
+        if model.n_iter_ == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("builtins.print", interrupt)
+    with pytest.warns(UserWarning, match="interrupted"):
+        model.fit(X, y)
+    expected = MLPRegressor(max_iter=4, **parameters).fit(X, y)
+    np.testing.assert_array_equal(model.network_.parameters, expected.network_.parameters)
+    assert model.loss_ == expected.loss_
+
+
+def test_divergence_in_the_first_epoch_names_the_rate_given():
+    X, y = data()
+    model = MLPRegressor(hidden_layer_sizes=(3,), solver="sgd", learning_rate_init=1e4, batch_size=10)
+    with pytest.warns(RuntimeWarning, match=r"it is 10000\), or scale the data with standardize=True"):
+        model.fit(1e3 * X, y)
+    assert model.loss_ == np.inf
+    assert np.isfinite(model.predict(X)).all()
+
+
+@pytest.mark.parametrize(
+    "how", [{}, {"solver": "sgd", "learning_rate": "adaptive"}, {"early_stopping": True}]
+)
+def test_says_what_scikit_learn_says(capsys, how):
+    X, y = data()
+    parameters = {"hidden_layer_sizes": (7,), "random_state": 3, "tol": 0.02, "n_iter_no_change": 2}
+    for estimator in (MLPRegressor, Theirs):
+        estimator(shuffle=False, verbose=True, epsilon=1e-15, batch_size=40, **parameters, **how).fit(X, y)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "did not improve" in line]
+    assert lines
+    assert lines[: len(lines) // 2] == lines[len(lines) // 2 :]
+
+
+def test_names_of_features_reach_the_network():
+    X, y = data()
+    frame = pl.DataFrame(X, schema=list("abcde"))
+    assert MLPRegressor(max_iter=1).fit(frame, y).network_.feature_names == tuple("abcde")
+    assert MLPRegressor(max_iter=1).fit(X, y).network_.feature_names is None
+
+
+def test_memory_mapped_models_go_on(tmp_path):
+    """joblib maps large arrays into memory, read-only: also those of the arguments of its processes."""
+    X, y = data()
+    model = MLPRegressor(hidden_layer_sizes=(7,), warm_start=True, max_iter=2, random_state=0).fit(X, y)
+    joblib.dump(model, tmp_path / "model")
+    mapped = joblib.load(tmp_path / "model", mmap_mode="r")
+    assert not mapped.network_.parameters.flags.writeable
+    assert not mapped._trainer._moments.flags.writeable
+    for each in (model, mapped):
+        each.partial_fit(X, y)
+        each.fit(X, y)
+    np.testing.assert_array_equal(mapped.predict(X), model.predict(X))
+    net = joblib.load(tmp_path / "model", mmap_mode="r").network_
+    with pytest.raises(ValueError, match=r"^network: its parameters are read-only"):
+        Trainer(net).fit(X, y)
+    np.testing.assert_array_equal(net.parameters, joblib.load(tmp_path / "model").network_.parameters)
 
 
 @pytest.mark.parametrize(
@@ -257,7 +349,11 @@ def test_random_state():
         ({"loss": "poisson"}, ValueError, "loss"),
         ({"solver": "newton"}, ValueError, "solver"),
         ({"learning_rate": "fast"}, ValueError, "learning_rate"),
-        ({"learning_rate_init": 0}, ValueError, "learning_rate"),
+        ({"learning_rate_init": 0}, ValueError, "^learning_rate_init"),
+        ({"learning_rate_init": -1, "solver": "lbfgs"}, ValueError, "^learning_rate_init"),
+        ({"epsilon": -1}, ValueError, "^epsilon: .* got -1"),
+        ({"beta_1": 1.0}, ValueError, "^beta_1"),
+        ({"beta_2": 1.5}, ValueError, "^beta_2"),
         ({"alpha": -1}, ValueError, "alpha"),
         ({"batch_size": 0}, ValueError, "batch_size"),
         ({"max_iter": 0}, ValueError, "max_iter"),
@@ -271,8 +367,12 @@ def test_random_state():
     ],
 )
 def test_what_cannot_be_done_is_refused(parameters, error, message):
+    model = MLPRegressor(**parameters)
     with pytest.raises(error, match=message):
-        MLPRegressor(**parameters).fit(*data())
+        model.fit(*data())
+    if "early_stopping" not in parameters:  # whose rows are drawn after the weights, as in scikit-learn
+        with pytest.raises(NotFittedError):
+            model.predict(data()[0])
 
 
 def test_warnings():

@@ -245,6 +245,14 @@ def test_validation_and_patience_restore_the_best():
     assert np.isclose(net.loss(X[100:], y[100:]), history.validation_loss[best], rtol=1e-4)
 
 
+def test_a_row_of_validation_data_is_enough(rng):
+    X, y, _ = problem(rng)
+    net = MLP((3, 5, 1), "float64", seed=1)
+    history = Trainer(net, seed=1).fit(X, y, epochs=2, validation_data=(X[:1], y[:1]))
+    assert len(history.validation_loss) == 2
+    assert history.validation_loss[-1] == net.loss(X[:1], y[:1])
+
+
 def test_best_is_restored_after_the_last_epoch_too():
     X, y = fastmlp.load_titanic()
     net = MLP((3, 20, 1), seed=1)

@@ -10,6 +10,7 @@ cdef struct Optimizer:
     double beta1, beta2, eps
     double weight_decay
     double l2
+    double l2_over_weight   # more of it, divided by the weight of the batch
     int64_t steps           # taken so far
 
 

@@ -254,15 +254,16 @@ cdef class Fit:
         cdef Network *net = &self.work.memory.net
         cdef real *W = self.parameters
         cdef real *gradient
-        cdef double weight = total_weight(&self.rows, self.order, first, last)
+        cdef double l2, weight = total_weight(&self.rows, self.order, first, last)
         if weight == 0:
             return 0  # no row counts: nothing to learn from
         self.pass_over(&self.rows, self.order, first, last, self.chunk, 2 / (net.m * weight))
         gradient = self.work.memory.sums.gradient
         self.seen += weight
-        if self.optimizer.l2 != 0:
-            add_penalty(gradient, W, net.b1, self.optimizer.l2)
-            add_penalty(gradient + net.W2, W + net.W2, net.b2 - net.W2, self.optimizer.l2)
+        l2 = self.optimizer.l2 + self.optimizer.l2_over_weight / weight
+        if l2 != 0:
+            add_penalty(gradient, W, net.b1, l2)
+            add_penalty(gradient + net.W2, W + net.W2, net.b2 - net.W2, l2)
         if self.epoch == 0 and first == 0:
             self.limit = max(self.limit, HOPELESS * self.loss_so_far())
         optimizer_step(&self.optimizer, W, gradient, self.moments, self.moments + net.size, net.size)
