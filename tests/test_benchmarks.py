@@ -86,3 +86,10 @@ def test_estimators_and_their_table():
     rows = [line for line in run(code).splitlines() if line.startswith("| linnerud")]
     assert len(rows) == 2
     assert all(row.endswith("× |") and row.count("±") == 2 for row in rows)
+
+
+def test_subnormals_at_toy_size():
+    command = [sys.executable, "-m", "benchmarks.subnormals", "--toy"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("×") == len(kernels.USABLE) * 2 * 3

@@ -1,9 +1,11 @@
+import argparse
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -170,7 +172,7 @@ def test_predict_without_names_takes_columns_in_order(folder, capsys):
     assert "3 columns, and the model takes 2" in fails(capsys, "predict", "net.safetensors", "three.csv")
 
 
-def test_errors_are_one_line_and_status_2(folder, capsys):
+def test_31_errors_are_one_line_and_status_2(folder, capsys):
     titanic = str(TITANIC)
     assert "line 17, column 'age': the cell is empty" in fails(capsys, "train", titanic, "--target", "fare")
     assert "--target" in fails(capsys, "train", titanic)
@@ -193,7 +195,7 @@ def test_errors_are_one_line_and_status_2(folder, capsys):
     assert not (folder / "model.safetensors").exists()
 
 
-def test_outputs_do_not_replace_inputs(folder, capsys):
+def test_32_outputs_do_not_replace_inputs(folder, capsys):
     path = complete_titanic(folder)
     content = path.read_bytes()
     assert "is the data file" in fails(capsys, "train", path, "--target", "fare", "--save", path)
@@ -212,7 +214,7 @@ def run(*arguments, **settings):
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **settings)
 
 
-def test_full_disk_and_closed_pipe():
+def test_32_full_disk_and_closed_pipe():
     with open("/dev/full", "w") as full:
         command = run("info", stdout=full)
         _, error = command.communicate(timeout=60)
@@ -235,7 +237,7 @@ def test_terminal_without_arrows():
     assert "3 ? 4 ? 1" in printed
 
 
-def test_interrupt_saves_nothing(folder):
+def test_20_interrupt_saves_nothing(folder):
     command = run("train", "--epochs", "100000000", stdout=subprocess.PIPE)
     command.stdout.readline()
     time.sleep(0.5)
@@ -339,6 +341,26 @@ def test_resuming_something_else_is_an_error(folder, capsys):
     assert "train-0-0.safetensors: not a fastmlp checkpoint" in fails(
         capsys, "train", *CHECKPOINTED, "--resume"
     )
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_the_bar_counts_every_epoch(monkeypatch, capsys, resumed):
+    """Also those that a checkpoint has."""
+    arguments = ["train", *CHECKPOINTED]
+    if resumed:
+        assert main(arguments) == 0
+        arguments.append("--resume")
+    updates, totals = [], []
+
+    def progress(total):
+        totals.append(total)
+        return nullcontext(argparse.Namespace(update=updates.append))
+
+    monkeypatch.setattr(cli, "_progress", progress)
+    assert main(arguments) == 0
+    assert totals == [sum(updates)] == [4 * 300]
+    assert resumed or updates.count(1) == 4 * 300
+    capsys.readouterr()
 
 
 def test_the_best_start_is_taken(capsys):

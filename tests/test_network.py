@@ -12,6 +12,13 @@ import fastmlp
 from fastmlp import MLP, _files, kernels, reference
 
 
+def test_only_a_fit_or_a_file_makes_a_network_trained(tmp_path):
+    net = MLP((3, 4, 1))
+    assert net.trained is False
+    net.save(tmp_path / "net")
+    assert MLP.load(tmp_path / "net").trained is True
+
+
 def test_parameters_are_one_buffer_with_views():
     net = MLP((3, 4, 2))
     W1, W2 = net.weights

@@ -22,7 +22,7 @@ def read(tmp_path, content, columns=None):
     ],
     ids=["plain", "no last line end", "CRLF", "CR", "byte-order mark", "spaces, quotes, blank lines"],
 )
-def test_tables_that_are_read(tmp_path, content):
+def test_31_tables_that_are_read(tmp_path, content):
     names, table = read(tmp_path, content)
     assert names == ["a", "b"]
     np.testing.assert_array_equal(table, [[1, 2], [3, -40]])
@@ -58,7 +58,7 @@ def test_only_the_wanted_columns_must_be_numbers(tmp_path):
         ("a,b\n1,2\n".encode("utf-16"), r"not UTF-8"),
     ],
 )
-def test_complaints_name_the_place(tmp_path, content, message):
+def test_31_complaints_name_the_place(tmp_path, content, message):
     with pytest.raises(TableError, match=rf"table\.csv, .*{message}"):
         read(tmp_path, content)
 

@@ -53,7 +53,7 @@ def trained(sizes, data, n_threads, batch_size=None, dtype="float32", epochs=3, 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("case", CASES)
-def test_same_bits_for_any_number_of_threads(build, started, case, dtype):
+def test_33_same_bits_for_any_number_of_threads(build, started, case, dtype):
     sizes, n, batch_size = CASES[case]
     data = problem(sizes, n, dtype)
     options = dict(batch_size=batch_size, dtype=dtype, validation_data=data[:2])
@@ -76,7 +76,7 @@ def test_33_a_hundred_seeds_and_one_to_eight_threads(started):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_predictions_and_gradients_have_the_same_bits(build, started, monkeypatch, case):
+def test_33_predictions_and_gradients_have_the_same_bits(build, started, monkeypatch, case):
     sizes, n, _ = CASES[case]
     X, Y, w = problem(sizes, n)
     net = MLP(sizes, seed=0)
@@ -108,7 +108,7 @@ def test_little_work_starts_no_threads(started):
     assert not started
 
 
-def test_more_threads_than_there_can_be(monkeypatch):
+def test_19_more_threads_than_there_can_be(monkeypatch):
     """Those that could be started do the work."""
     sizes, n, _ = CASES["wide"]
     data = problem(sizes, n)
@@ -125,7 +125,7 @@ def test_more_threads_than_there_can_be(monkeypatch):
     assert trained(sizes, data, 1000) == alone
 
 
-def test_nothing_is_left_running():
+def test_19_nothing_is_left_running():
     sizes, n, _ = CASES["wide"]
     data = problem(sizes, n)
     before = os_threads()
@@ -155,7 +155,7 @@ def test_19_threads_stay_within_the_quota():
     assert before + 1 < max(seen) <= before + 1 + 4 * 2 + 4
 
 
-def test_exception_in_a_threaded_fit_leaves_no_thread():
+def test_17_exception_in_a_threaded_fit_leaves_no_thread():
     sizes, n, _ = CASES["wide"]
     X, Y, _ = problem(sizes, n)
     before = os_threads()
@@ -299,7 +299,7 @@ def settled(before):
     return any(os_threads() <= before or over.wait(0.01) for _ in range(500))
 
 
-def test_many_threads_predict_with_one_network(build):
+def test_23_many_threads_predict_with_one_network(build):
     X, _, _ = problem((5, 13, 3), 1000)
     net = MLP((5, 13, 3), seed=0)
     expected = net.predict(X)
@@ -317,7 +317,7 @@ def test_many_threads_predict_with_one_network(build):
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-def test_many_threads_fit_networks_of_their_own(build, optimizer):
+def test_23_many_threads_fit_networks_of_their_own(build, optimizer):
     X, Y, w = problem((5, 13, 3), 300)
 
     def fitted(seed):

@@ -320,7 +320,7 @@ def test_callback_does_not_change_the_training():
     np.testing.assert_array_equal(nets[0].parameters, nets[1].parameters)
 
 
-def test_exception_of_a_callback_comes_through_with_the_best_weights():
+def test_21_exception_of_a_callback_comes_through_with_the_best_weights():
     X, y = fastmlp.load_titanic()
     net = MLP((3, 4, 1), seed=1)
     losses = []
@@ -389,7 +389,7 @@ def test_inputs_are_used_without_a_copy_and_not_written_to():
     Trainer(MLP((3, 4, 1)), standardize=True).fit(X, y, epochs=2)
 
 
-def test_interrupt_returns_within_a_second():
+def test_20_interrupt_returns_within_a_second():
     """Ctrl-C in the middle of a step that takes minutes."""
     code = """
         import os, signal, threading, time, warnings
@@ -412,7 +412,7 @@ def test_interrupt_returns_within_a_second():
 
 
 @pytest.mark.parametrize("validation", [False, True])
-def test_interrupt_keeps_the_best_weights(validation):
+def test_20_interrupt_keeps_the_best_weights(validation):
     X, y = fastmlp.load_titanic()
     net = MLP((3, 4, 1), "float64", seed=1)
     data = (X, y) if validation else None
@@ -432,7 +432,7 @@ def test_interrupt_keeps_the_best_weights(validation):
 @pytest.mark.parametrize("batch_size", [32, None])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("epochs", [1, 50])
-def test_divergence_keeps_the_best_weights(dtype, batch_size, optimizer, epochs):
+def test_12_divergence_keeps_the_best_weights(dtype, batch_size, optimizer, epochs):
     X, y = fastmlp.load_titanic()
     net = MLP((3, 4, 1), dtype, seed=1)
     trainer = Trainer(net, optimizer, learning_rate=1e30, batch_size=batch_size, seed=1)
