@@ -60,7 +60,7 @@ def in_batches(order, size):
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("m", [1, 3])
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("l2", [0.0, 0.2])
+@pytest.mark.parametrize("l2", [0.0, 1.0])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_trajectory_is_that_of_the_reference(build, rng, name, m, weighted, l2, dtype):
     """The weights after each of ten mini-batch steps."""
@@ -370,6 +370,16 @@ def test_first_rows_without_weight_are_no_divergence():
     w[:1030] = 0
     net = MLP((3, 4, 1))
     assert Trainer(net, shuffle=False).fit(X, y, epochs=2, sample_weight=w).stop_reason == "epochs"
+
+
+def test_a_bad_start_is_no_divergence():
+    """The first loss is 10**20 times that of predicting 0, and the next one a hundred times as much."""
+    X, y = np.array([[1.0], [1.0], [30.0], [30.0]]), np.ones(4)
+    net = MLP((1, 1, 1), "float64")
+    net.parameters[:] = 1e5
+    history = Trainer(net, SGD(1e-30), batch_size=2, shuffle=False).fit(X, y, epochs=2)
+    assert history.stop_reason == "epochs"
+    assert history.loss[0] > 1e22
 
 
 def test_targets_of_zero_are_no_divergence():
