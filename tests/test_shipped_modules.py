@@ -301,7 +301,7 @@ NOT_ASKED_FOR = re.compile(
 )
 LATER_AVX512 = re.compile(
     r"vpdp|vpmadd52|vperm([it]2)?b\b|vpmultishift|vp(compress|expand)[bw]\b|vpsh[lr]d|vpopcnt|vpshufbitqmb"
-    r"|\w*bf16|vp2intersect|v4f|vp4d"
+    r"|v\w+bf16|vp2intersect|v4f|vp4d"
 )
 
 
