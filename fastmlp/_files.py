@@ -15,8 +15,8 @@ def save_tensors(path, tensors, metadata):
     # here: a process that only trains need not load it
     from safetensors.numpy import save
 
-    # safetensors takes two copies of it all, and where there is no memory for them it ends the process
-    np.empty(2 * sum(array.nbytes for array in tensors.values()) + 2**16, np.uint8)
+    # safetensors takes two or three copies of it all, and ends the process where there is no memory for them
+    np.empty(3 * sum(array.nbytes for array in tensors.values()) + 2**16, np.uint8)
     write_whole(path, save(tensors, metadata | {DIGEST: _digest(tensors, metadata)}))
 
 

@@ -336,6 +336,7 @@ def _progress(total):
     except ImportError:
         print("progress  not shown: pip install 'fastmlp[progress]'", file=sys.stderr)
         return nullcontext(argparse.Namespace(update=lambda epochs: None))
+    sys.stdout.flush()  # tqdm does, and if that fails older ones leave a traceback
     return tqdm(total=total, unit="epoch", leave=False, mininterval=0.2)
 
 
