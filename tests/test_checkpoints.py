@@ -464,14 +464,23 @@ forked(whole)
 length = time.perf_counter() - started
 draw = random.Random(27)
 rounds, kills, found = 0, {"before the first checkpoint": 0, "later": 0, "of a resumed fit": 0}, []
-while sum(kills.values()) < 60 and rounds < 300:
+
+def enough():
+    again = kills["of a resumed fit"]
+    return sum(kills.values()) >= 60 and kills["later"] + again >= 40 and again >= 10 and len(found) >= 20
+
+while not enough() and rounds < 300:
     rounds += 1
     if os.path.exists(path):
         os.remove(path)
     work = whole
-    while draw.random() < 0.7 and forked(work, draw.uniform(0, length)) is None:
+    while draw.random() < 0.7:
+        if forked(work, draw.uniform(0, length)) is not None:
+            length *= 0.9  # the disk is faster than it was
+            break
         name = "of a resumed fit" if work is resumed else "later"
         kills[name if os.path.exists(path) else "before the first checkpoint"] += 1
+        length *= 1 if os.path.exists(path) else 1.1  # or slower
         work = resumed if os.path.exists(path) else whole
     if os.path.exists(path):
         found.append(forked(resumed) == expected)
