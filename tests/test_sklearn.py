@@ -478,6 +478,14 @@ def test_standardize_makes_raw_data_learnable():
     assert min(scores.values()) > 0.5
 
 
+def test_standardize_reports_half_the_mean_square_of_the_raw_targets():
+    X, y = data()
+    options = {"hidden_layer_sizes": (3,), "learning_rate_init": 1e-12, "batch_size": 120, "max_iter": 1}
+    model = MLPRegressor(standardize=True, alpha=1.0, random_state=0, **options).fit(10 * X, 10 * y)
+    assert model.loss_ == pytest.approx(np.mean((model.predict(10 * X) - 10 * y) ** 2) / 2, rel=1e-6)
+    assert model.loss_curve_ == [model.loss_]
+
+
 def test_standardize_goes_on_from_where_it_was():
     X, y = load_diabetes(return_X_y=True, scaled=False)
     for parameters in ({"solver": "lbfgs"}, {"batch_size": 32, "learning_rate_init": 0.01}):
