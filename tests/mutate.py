@@ -71,14 +71,16 @@ SWAPS = {
     "break": "continue",
     "continue": "break",
 }
-# Declarations: a change is the compiler's error, or says nothing
+# Declarations and assertions: a change is the compiler's error, or says nothing
 DECLARED = re.compile(
     r"^ *(cimport|import|from|include|ctypedef|def) |except.*nogil:|^ *cdef [^=(]*$|\| None"
+    r"|strict=True|frozen=True"
 )
 # Sizes and limits that change how fast the result comes, not what it is
 SPEED_ONLY = re.compile(
     r"^ *(cdef double )?(PARTS|CHUNKS|BREATH|WORTH_A_CHUNK|WORTH_THREADS|FEW|ROW_BY_ROW|ON_STACK|THREADS"
-    r"|SPINS|TINY|AHEAD|CLOSING_ROWS|SHUFFLED_AT_ONCE|HOPELESS|EPOCHS_AT_ONCE) = |prefetch\(|self\.breathe\("
+    r"|SPINS|TINY|AHEAD|CLOSING_ROWS|SHUFFLED_AT_ONCE|HOPELESS|EPOCHS_AT_ONCE) = "
+    r"|return (max\(\d+|2048|h < 16)|net\.tiny = |chunk = max\(|min\(chunk, rows\)|prefetch\(|self\.breathe\("
 )
 LIMIT = 300  # seconds; a mutant that runs for ever is a dead one
 
