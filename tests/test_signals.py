@@ -351,22 +351,23 @@ ends = []
 for i in range(100):
     trainer = new(1 + i % 2)
     options = dict(callback=lambda *_: None) if i % 4 < 2 else {}
-    signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-5, seconds))
     try:
+        signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-5, seconds))
         ended = outcome(trainer.fit, X, y, epochs, validation_data=validation, **options)
         signal.setitimer(signal.ITIMER_REAL, 0)
-    except KeyboardInterrupt:  # after the fit
-        ended = "late"
+    except KeyboardInterrupt:  # before or after the fit
+        ended = "outside"
     ends.append(ended)
     history, parameters = trainer.history, trainer.network.parameters
     if ended == "interrupted":
         assert not [*wrong_history(history)]
         best = 0 if history.best_epoch is None else history.best_epoch + 1
         assert (parameters == states[best]).all(), (len(history.loss), best)
-    elif ended == "KeyboardInterrupt":
-        assert history is None and (parameters == states[0]).all()
-    else:
-        assert ended in ("epochs", "late") and (parameters == states[-1]).all()
+    elif history is None or history.stop_reason is None:  # training had not begun
+        assert ended in ("KeyboardInterrupt", "outside") and not (history and history.loss), (ended, history)
+        assert (parameters == states[0]).all()
+    else:  # it was over, even if `fit` had not returned
+        assert history.stop_reason == "epochs" and (parameters == states[-1]).all(), (ended, history)
     assert trainer.fit(X, y, 1).stop_reason == "epochs"
     assert threading.active_count() == 1
 assert ends.count("interrupted") > 30, ends
