@@ -20,7 +20,7 @@ from fastmlp._files import write_whole
 from fastmlp.datasets import TITANIC, load_titanic
 from fastmlp.network import INITIALIZERS, MLP
 from fastmlp.optimizers import OPTIMIZERS, SGD
-from fastmlp.trainer import Trainer
+from fastmlp.trainer import History, Trainer
 
 REFERENCE_ROWS = 4096  # at most, when the NumPy reference is timed; its time is scaled from there
 
@@ -138,7 +138,7 @@ def _train(arguments):
         if not os.path.isdir(folder):  # now, not after the training
             raise ValueError(f"{option}: there is no folder {folder}")
     if arguments.plot:
-        from fastmlp import plot  # noqa: F401 (whether it can be had, before the training)
+        _picture_of(History([1.0], best_epoch=0), arguments.plot)  # whether it can be drawn, now
     _prepare_checkpoints(arguments)
 
     n, d = X.shape
@@ -180,7 +180,7 @@ def _train(arguments):
     net.save(arguments.save)
     print(f"saved     {arguments.save}; to use it: fastmlp predict {arguments.save} data.csv")
     if arguments.plot:
-        _draw_losses(curve if held_out else history, arguments.plot)
+        write_whole(arguments.plot, _picture_of(curve if held_out else history, arguments.plot))
         print(f"drawn     {arguments.plot}")
 
 
@@ -349,12 +349,15 @@ def readable(seconds):
     return f"{seconds / units[unit]:.3g} {unit}"
 
 
-def _draw_losses(history, path):
-    """Draw the loss curve(s) of one fit into a file, whose ending says in which format."""
+def _picture_of(history, path):
+    """The file that shows the loss curve(s) of one fit; the ending of its name says in which format."""
     drawn = io.BytesIO()
     figure = history.plot().figure
-    figure.savefig(drawn, format=os.path.splitext(path)[1][1:] or "png", dpi=150)
-    write_whole(path, drawn.getvalue())
+    try:
+        figure.savefig(drawn, format=os.path.splitext(path)[1][1:] or "png", dpi=150)
+    except ValueError as error:  # Matplotlib's, with the formats it knows
+        raise ValueError(f"--plot: {path}: {error}") from None
+    return drawn.getvalue()
 
 
 def _predict(arguments):

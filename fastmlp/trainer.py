@@ -245,7 +245,9 @@ class Trainer:
         Notes
         -----
         Ctrl-C ends the fit within a second, with ``stop_reason == "interrupted"``. The weights are
-        then the best so far, as after divergence and exceptions.
+        then the best so far, as after divergence and exceptions. Before training begins (while the data are
+        checked or the first checkpoint is written) and after its end (in the last checkpoint) it comes out
+        as KeyboardInterrupt: the network is then as it was, or trained.
 
         "Best" without validation data goes by the loss of an epoch, which is measured while it
         runs; the weights restored are those at its start.

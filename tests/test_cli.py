@@ -185,6 +185,7 @@ def test_31_errors_are_one_line_and_status_2(folder, capsys):
     assert "No such file" in fails(capsys, "predict", "absent.safetensors", titanic)
     assert "--save: there is no folder" in fails(capsys, "train", "--save", "absent/net.safetensors")
     assert "--plot: there is no folder" in fails(capsys, "train", "--plot", "absent/loss.png")
+    assert "--plot: loss.nope: Format 'nope'" in fails(capsys, "train", "--plot", "loss.nope")
     assert "--test" in fails(capsys, "train", "--test", "1")
     assert "--starts" in fails(capsys, "train", "--starts", "0")
     assert "epochs" in fails(capsys, "train", "--epochs", "0")
