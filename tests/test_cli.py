@@ -296,16 +296,32 @@ def model(capsys, *arguments):
     return fastmlp.MLP.load("model.safetensors").parameters.tolist()
 
 
-@pytest.mark.parametrize("kept", [1, 2, 4])
-def test_killed_and_resumed_is_the_uninterrupted_training(folder, capsys, kept):
-    """Killed in its first, second or fourth fit."""
-    command = [sys.executable, "-m", "fastmlp", "train", *CHECKPOINTED]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as training:
-        deadline = time.monotonic() + 60
-        while len(list(folder.glob("run/[!.]*"))) < kept and time.monotonic() < deadline:
-            time.sleep(1e-3)
-        training.kill()
-    assert training.returncode == -signal.SIGKILL
+KILLED = """
+import os, signal, sys
+from fastmlp import Trainer, cli
+
+save, left = Trainer.save_checkpoint, int(sys.argv[1])
+
+
+def save_and_die(*arguments):
+    global left
+    save(*arguments)
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+Trainer.save_checkpoint = save_and_die
+cli.main(sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize(("checkpoints", "fits"), [(1, 1), (40, 2), (95, 4)])
+def test_killed_and_resumed_is_the_uninterrupted_training(folder, capsys, checkpoints, fits):
+    command = [sys.executable, "-c", KILLED, str(checkpoints), "train", *CHECKPOINTED]
+    done = subprocess.run(command, capture_output=True, timeout=120)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert len(list(folder.glob("run/[!.]*"))) == fits
     assert not os.path.exists("model.safetensors")
     resumed = model(capsys, *CHECKPOINTED, "--resume")
     assert resumed == model(capsys, *CHECKPOINTED[:4])

@@ -106,6 +106,16 @@ def test_outputs_are_overwritten(build, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("d", "h", "m"), [(3, 4, 1), (5, 8, 3), (4, 33, 1), (20, 50, 2)])
+def test_without_an_error_all_sums_are_exactly_0(build, dtype, d, h, m):
+    X, _Y, W1, W2, w = draw_case(100, d, h, m, True, dtype)
+    loss, dW1, dW2 = kernels.loss_and_gradients(X, kernels.forward(X, W1, W2), W1, W2, w)
+    assert loss == 0
+    assert not dW1.any()
+    assert not dW2.any()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("h", [1, 5, 16, 33])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_nan_and_infinity_as_in_the_reference(build, dtype, h, bad):

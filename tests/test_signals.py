@@ -348,9 +348,9 @@ trainer.fit(X, y, epochs, validation_data=validation,
             callback=lambda *_: states.append(trainer.network.parameters.copy()))
 seconds = sum(trainer.history.seconds)
 ends = []
-for i in range(100):
-    trainer = new(1 + i % 2)
-    options = dict(callback=lambda *_: None) if i % 4 < 2 else {}
+while ends.count("interrupted") < 60:  # how many signals come too late depends on what else the machine does
+    trainer = new(1 + len(ends) % 2)
+    options = dict(callback=lambda *_: None) if len(ends) % 4 < 2 else {}
     try:
         signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-5, seconds))
         ended = outcome(trainer.fit, X, y, epochs, validation_data=validation, **options)
@@ -370,11 +370,10 @@ for i in range(100):
         assert history.stop_reason == "epochs" and (parameters == states[-1]).all(), (ended, history)
     assert trainer.fit(X, y, 1).stop_reason == "epochs"
     assert threading.active_count() == 1
-assert ends.count("interrupted") > 30, ends
 """
 
 
-def test_20_ctrl_c_at_a_hundred_random_moments():
+def test_20_ctrl_c_at_random_moments():
     printed(RANDOM_MOMENTS)
 
 
