@@ -283,6 +283,12 @@ def test_a_random_stream_that_stands_still_is_refused(path, bit_generator):
         Trainer.resume(path, X, Y)
 
 
+def test_the_least_mersenne_twister_that_moves_is_taken(path):
+    key = [2**31, *[0] * 623]  # one bit of its 19937
+    path.write_bytes(files.changed(files.stuck("MT19937"), state={("random", "state", "key"): key}))
+    assert Trainer.resume(path, X, Y).fit(X, Y, 1).stop_reason == "epochs"
+
+
 def test_weights_of_nan_diverge_at_once(path):
     path.write_bytes(FORGED["taken-checkpoint-weights-nan"])
     with pytest.warns(RuntimeWarning, match="diverged"):

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from fastmlp import MLP, SGD, Adam, AdamW, Trainer, kernels, reference, scaling
+from fastmlp import MLP, SGD, Adam, AdamW, Trainer, _checks, kernels, reference, scaling
 
 MODULES = {build: kernels._load(build) for build in kernels.USABLE}
 
@@ -420,6 +420,13 @@ def test_powers_of_two_pass_through_to_the_bit(build, dtype, sizes, weighted, po
         assert_same_bits(found, (loss, dW1 / c, dW2 / second))
         if weighted:
             assert_same_bits(kernels.loss_and_gradients(X, Y, W1, W2, c * w), (loss, dW1, dW2))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("largest", [2.0**-33, 1.0, 2.0**111])
+def test_weights_of_common_size_are_used_as_they_are(dtype, largest):
+    w = np.array([largest, np.finfo(dtype).smallest_subnormal], dtype)
+    assert _checks.sample_weights("w", w, w.dtype, rows=2) is w
 
 
 @given(build=builds, dtype=dtypes, sizes=small, share=st.floats(0, 1), seed=seeds)
