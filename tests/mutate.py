@@ -38,7 +38,7 @@ TESTS = {  # file or folder under fastmlp: the tests of it
     "scaling.py": ["trainer", "numbers"],
     "sklearn.py": ["sklearn"],
     "tables.py": ["tables", "cli"],
-    "trainer.py": ["trainer", "signals", "checkpoints"],
+    "trainer.py": ["trainer", "signals", "checkpoints", "faults", "sklearn"],
 }
 SWAPS = {
     "+": "-",
@@ -71,17 +71,19 @@ SWAPS = {
     "break": "continue",
     "continue": "break",
 }
-# Declarations and assertions: a change is the compiler's error, or says nothing
+# Declarations, assertions, and a 0 for what fails with -1: a change is the compiler's error, or says nothing
 DECLARED = re.compile(
     r"^ *(cimport|import|from|include|ctypedef|def) |except.*nogil:|^ *cdef [^=(]*$|\| None"
-    r"|strict=True|frozen=True"
+    r"|strict=True|frozen=True|^ *return 0$"
 )
 # Sizes and limits that change how fast the result comes, not what it is
 SPEED_ONLY = re.compile(
     r"^ *(cdef double )?(PARTS|CHUNKS|BREATH|WORTH_A_CHUNK|WORTH_THREADS|FEW|ROW_BY_ROW|ON_STACK|THREADS"
     r"|SPINS|TINY|AHEAD|CLOSING_ROWS|SHUFFLED_AT_ONCE|HOPELESS|EPOCHS_AT_ONCE) = "
-    r"|return (max\(\d+|2048|h < 16)|net\.tiny = |chunk = max\(|min\(chunk, rows\)|prefetch\(|self\.breathe\("
+    r"|return (max\(\d+|2048|h < 16|20\.0)|net\.(tiny|block) = |chunk = max\(|min\(chunk, rows\)|prefetch\("
+    r"|self\.(breathe\(|due = )"
 )
+SETTINGS = {"PYTHONDONTWRITEBYTECODE": "1", "MALLOC_PERTURB_": "128"}  # .ci/checked says why
 LIMIT = 300  # seconds; a mutant that runs for ever is a dead one
 
 Mutant = namedtuple("Mutant", "path line column old new")
@@ -130,7 +132,7 @@ def succeeds(tree, *command, **environment):
         return not subprocess.run(
             [sys.executable, *command],
             cwd=tree,
-            env=os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"} | environment,
+            env=os.environ | SETTINGS | {"PYTHONPATH": str(tree)} | environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -101,10 +101,11 @@ def test_environment_sets_the_default():
     assert done.stdout == "3\n", done.stderr
 
 
-def test_little_work_starts_no_threads(started):
-    data = problem((3, 4, 1), 1309)
-    trained((3, 4, 1), data, 4)
-    MLP((3, 4, 1)).predict(data[0], n_threads=4)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_little_work_starts_no_threads(started, dtype):
+    data = problem((3, 4, 1), 1309, dtype)
+    trained((3, 4, 1), data, 4, dtype=dtype)
+    MLP((3, 4, 1), dtype).predict(data[0], n_threads=4)
     assert not started
 
 
