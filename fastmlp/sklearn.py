@@ -622,6 +622,10 @@ epsilon, n_iter_no_change, max_fun
             raw.parameters[:] = parameters
             raw.trained = True
 
+        def end_at(parameters):
+            publish(parameters)
+            self.loss_ = raw.loss(X, Y, w) / 2 if self.standardize else objective(parameters)[0]
+
         latest = net.parameters.copy()
 
         def after_iteration(intermediate_result):
@@ -649,13 +653,11 @@ epsilon, n_iter_no_change, max_fun
                 callback=after_iteration,
             )
         except KeyboardInterrupt:
-            publish(latest)
-            self.loss_ = raw.loss(X, Y, w) / 2 if self.standardize else objective(latest)[0]
+            end_at(latest)
             warnings.warn("Training interrupted by user.", stacklevel=3)
             return
-        publish(found.x)
+        end_at(found.x)
         self.n_iter_ = found.nit
-        self.loss_ = raw.loss(X, Y, w) / 2 if self.standardize else found.fun
         if found.status != 0 and "StopIteration" not in found.message:
             warnings.warn(
                 f"lbfgs failed to converge after {found.nit} iterations (status {found.status}): "

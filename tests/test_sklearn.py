@@ -216,9 +216,10 @@ def test_early_stopping_can_be_switched_between_warm_starts(first):
     assert np.isfinite(model.best_validation_score_ if not first else model.best_loss_)
 
 
-def test_lbfgs_interrupted(monkeypatch):
+@pytest.mark.parametrize("standardize", [False, True])
+def test_lbfgs_interrupted(monkeypatch, standardize):
     X, y = data()
-    parameters = {"hidden_layer_sizes": (3,), "solver": "lbfgs", "random_state": 0}
+    parameters = dict(hidden_layer_sizes=(3,), solver="lbfgs", random_state=0, standardize=standardize)
     model = MLPRegressor(verbose=True, **parameters)
 
     def interrupt(text):
