@@ -2,6 +2,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import asdict
 from functools import partial
 
 import numpy as np
@@ -27,19 +28,13 @@ def problem(rng, m=1, n=STEPS * BATCH, dtype="float64"):
     return X, Y, rng.uniform(0.2, 2, n).astype(dtype)
 
 
-def hyper(optimizer):
-    from dataclasses import asdict
-
-    return asdict(optimizer)
-
-
 class Reference:
     """The trainer's loop, written with fastmlp.reference."""
 
     def __init__(self, net, optimizer, step):
         self.weights = [W.copy() for W in net.weights]
         self.moments = np.zeros((2, net.parameters.size), net.dtype)
-        self.step = partial(step, **hyper(optimizer))
+        self.step = partial(step, **asdict(optimizer))
         self.steps = 0
 
     def epoch(self, X, Y, batches, w=None, l2=0.0):
@@ -294,6 +289,17 @@ def test_patience_keeps_last_weights_that_are_best(rng):
     assert net.loss(X, Y) < min(history.loss)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("sizes", [(3, 4, 1), (3, 17, 2)])
+def test_nothing_to_learn_is_a_loss_of_exactly_0(build, rng, sizes, dtype):
+    net = MLP(sizes, dtype)
+    net.parameters[:] = 0
+    X, Y = rng.normal(size=(100, 3)), np.zeros((100, sizes[2]))
+    history = Trainer(net).fit(X, Y, 2, validation_data=(X, Y))
+    assert history.loss == history.validation_loss == [0, 0]
+    assert not net.parameters.any()
+
+
 def test_callback_sees_every_epoch_and_stops():
     X, y = fastmlp.load_titanic()
     net = MLP((3, 4, 1), seed=1)
@@ -516,10 +522,10 @@ def test_bad_hyper_parameters_are_errors(bad):
 
 
 def test_hyper_parameters_by_default_and_at_the_ends_of_their_ranges():
-    assert hyper(SGD()) == {"learning_rate": 0.01, "momentum": 0.0, "nesterov": False}
+    assert asdict(SGD()) == {"learning_rate": 0.01, "momentum": 0.0, "nesterov": False}
     adam = {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0}
-    assert hyper(Adam()) | {"weight_decay": 0.0} == adam
-    assert hyper(AdamW()) == adam | {"weight_decay": 0.01}
+    assert asdict(Adam()) | {"weight_decay": 0.0} == adam
+    assert asdict(AdamW()) == adam | {"weight_decay": 0.01}
     assert AdamW(beta1=0, beta2=0, weight_decay=0).beta1 == 0
     assert SGD(learning_rate=1e30).learning_rate == 1e30
 
