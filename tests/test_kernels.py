@@ -11,7 +11,7 @@ import pytest
 from fastmlp import kernels, reference
 
 ROWS = [1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 100, 1309]
-UNITS = [1, 2, 3, 4, 5, 8, 13, 16, 17, 32, 33, 64, 100]
+UNITS = [1, 2, 3, 4, 5, 6, 7, 8, 13, 16, 17, 32, 33, 64, 100]
 DTYPES = ["float32", "float64"]
 
 
