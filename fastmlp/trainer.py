@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 import warnings
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from fastmlp.network import Path
 
 EPOCHS_AT_ONCE = 1024  # at most, between two looks at the clock
+SUMMED_UP = 2**16  # bytes, above which a check sum is that of sums
 
 # The fits under way, as (process, network): a child that is forked meanwhile has none. dict.setdefault is one
 # step for all threads, also without the GIL.
@@ -569,7 +571,21 @@ def _apart_from(parameters, array):
 def _fingerprints(training, validation):
     """Shape and check sum of each array of the data, in order; None for what is not there."""
     arrays = (*training, *(validation or (None, None, None))[:2])
-    return [None if array is None else [list(array.shape), zlib.crc32(array)] for array in arrays]
+    return [None if array is None else [list(array.shape), _check_sum(array)] for array in arrays]
+
+
+def _check_sum(array):
+    """CRC 32 of the bytes; of a large array that of its bits' sums along the rows and columns of a square.
+
+    CRC 32 alone takes as long as 4 steps of 3-4-1, and this 2 to 6 times less (10**5 x 3 numbers: 278 and
+    64 us). Numbers that change places change the sums, too, unless they are made up for it.
+    """
+    if array.nbytes <= SUMMED_UP:
+        return zlib.crc32(array)
+    bits = array.reshape(-1).view(f"u{array.itemsize}")
+    side = math.isqrt(bits.size)
+    square, rest = bits[: side * side].reshape(side, side), bits[side * side :]
+    return zlib.crc32(np.concatenate([*(square.sum(axis, dtype=bits.dtype) for axis in (0, 1)), rest]))
 
 
 def _record(run, history, loop):

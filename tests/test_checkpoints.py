@@ -585,6 +585,31 @@ def test_27_data_that_the_fit_had_not_are_refused(tmp_path, add):
         Trainer.resume(path, X, y, **{add: {"sample_weight": w, "validation_data": validation}[add]})
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_27_one_changed_bit_of_large_data_is_seen(tmp_path, rng, dtype):
+    """Also numbers that change places: a large array's check sum is one of sums."""
+    path, X = tmp_path / "checkpoint", rng.random((30_011, 3), dtype=dtype)
+    trainer = Trainer(MLP((3, 4, 1), dtype), batch_size=None)
+    trainer.fit(X, X[:, 0], 1)
+    trainer.save_checkpoint(path)
+    assert Trainer.resume(path, X.copy(), X[:, 0]).history.loss == trainer.history.loss
+
+    def refused(changed):
+        with pytest.raises(ValueError, match="X: "):
+            Trainer.resume(path, changed, X[:, 0])
+
+    for place in (0, 1, 40_000, X.size - 2, X.size - 1):
+        changed = X.copy()
+        changed.reshape(-1).view(f"u{X.itemsize}")[place] ^= 1
+        refused(changed)
+    for place, other in ((5, 6), (5, 305), (0, 90_032)):  # of a square of 300 x 300: in a row, in a column
+        changed = X.copy()
+        changed.reshape(-1)[[place, other]] = X.reshape(-1)[[other, place]]
+        refused(changed)
+    refused(X[:, ::-1])
+    refused(X[::-1])
+
+
 def test_27_the_same_numbers_in_other_types_are_the_same_data(cut):
     X, y, w, (Xv, yv) = everything()
     resumed = Trainer.resume(

@@ -261,7 +261,7 @@ match phase:
     case "look for NaN":
         case = in_module(fastmlp._checks, "finite", 4_000_000, 20)
     case "check sums":
-        case = in_module(fastmlp.trainer, "_fingerprints", 4_000_000, 20)
+        case = in_module(fastmlp.trainer, "_fingerprints", 6_000_000, 20)
     case "measuring":
         case = in_module(scaling, "measure", 500_000, 20, standardize=True)
     case "standardising":
