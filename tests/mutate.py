@@ -78,8 +78,8 @@ DECLARED = re.compile(
 )
 # Sizes and limits that change how fast the result comes, not what it is
 SPEED_ONLY = re.compile(
-    r"^ *(cdef double )?(PARTS|CHUNKS|BREATH|WORTH_A_CHUNK|WORTH_THREADS|FEW|ROW_BY_ROW|ON_STACK|THREADS"
-    r"|SPINS|TINY|AHEAD|CLOSING_ROWS|SHUFFLED_AT_ONCE|HOPELESS|EPOCHS_AT_ONCE) = "
+    r"^ *(cdef double )?(PARTS|CHUNKS|STRETCH|BREATH|WORTH_A_CHUNK|WORTH_THREADS|FEW|ROW_BY_ROW|ON_STACK"
+    r"|THREADS|SPINS|TINY|AHEAD|CLOSING_ROWS|SHUFFLED_AT_ONCE|HOPELESS|EPOCHS_AT_ONCE) = "
     r"|return (max\(\d+|2048|h < 16|20\.0)|net\.(tiny|block) = |chunk = max\(|min\(chunk, rows\)|prefetch\("
     r"|self\.(breathe\(|due = )"
 )

@@ -39,12 +39,17 @@ cdef struct Block:          # rows under way, and where their C and F go
     real *F                 # (m, block): E, then F, then dL/dE
 
 
+cdef inline Py_ssize_t ceiling(Py_ssize_t x, Py_ssize_t of) noexcept nogil:
+    """x / of, rounded up."""
+    return (x + of - 1) // of
+
+
 cdef inline Py_ssize_t up_to_multiple(Py_ssize_t x, Py_ssize_t of) noexcept nogil:
-    return (x + of - 1) // of * of
+    return ceiling(x, of) * of
 
 
 cdef inline Py_ssize_t vectors(Py_ssize_t numbers) noexcept nogil:
-    return (numbers + LANES - 1) // LANES
+    return ceiling(numbers, LANES)
 
 
 cdef bint is_narrow(Py_ssize_t h) noexcept nogil:
@@ -75,6 +80,7 @@ cdef Py_ssize_t rows_at_once(const Network *net) noexcept nogil:
 cdef Network network(Py_ssize_t d, Py_ssize_t h, Py_ssize_t m, Py_ssize_t rows) noexcept nogil:
     """The layout for passes over so many rows."""
     cdef Network net
+    cdef Py_ssize_t blocks
     net.d, net.h, net.m = d, h, m
     net.narrow = is_narrow(h)
     net.width = h if net.narrow else up_to_multiple(h, LANES)
@@ -83,7 +89,10 @@ cdef Network network(Py_ssize_t d, Py_ssize_t h, Py_ssize_t m, Py_ssize_t rows) 
     net.b2 = net.W2 + net.width * m
     net.size = up_to_multiple(net.b2 + m, LANES)
     net.tiny = d <= TINY and h <= TINY and m == 1 and REGISTERS >= 32
-    net.block = up_to_multiple(min(rows, rows_at_once(&net)), 2 * LANES)
+    # All of about a length, so that there is as much for each thread: 256 rows of 784-256-10 in float64 are
+    # 4 x 64, not 3 x 80 and 16 (two threads 1.72 times as fast as one, before 1.48).
+    blocks = ceiling(rows, rows_at_once(&net))
+    net.block = up_to_multiple(ceiling(rows, blocks), 2 * LANES)
     return net
 
 

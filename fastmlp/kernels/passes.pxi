@@ -267,7 +267,7 @@ cdef Pass plan(Memory *memory, const Rows *data, const int64_t *order, Py_ssize_
 
 cdef Py_ssize_t next_chunks(const Memory *memory, const Pass *p) noexcept nogil:
     """How many chunks are next: at most as many as there are parts."""
-    return min((p.last - p.first + p.chunk - 1) // p.chunk, memory.count)
+    return min(ceiling(p.last - p.first, p.chunk), memory.count)
 
 
 cdef struct Adding:         # gradients of chunks, which are to be added to that of all
@@ -295,7 +295,7 @@ cdef Adding to_add(Memory *memory, const Pass *p, Py_ssize_t chunks) noexcept no
 
 
 cdef Py_ssize_t stretches(const Adding *a) noexcept nogil:
-    return (a.size + STRETCH - 1) // STRETCH if a.first < a.last else 0
+    return ceiling(a.size, STRETCH) if a.first < a.last else 0
 
 
 cdef void add_stretch(void *what, Py_ssize_t stretch, Py_ssize_t thread) noexcept nogil:
@@ -345,7 +345,7 @@ def forward(cnp.ndarray X, cnp.ndarray W1, cnp.ndarray W2, cnp.ndarray out, Py_s
     cdef const real *w2 = elements(W2)
     with work.team, nogil:
         to_native(net, w1, w2, work.memory.W)
-        work.team.run(predict_chunk, &p, (rows.n + p.chunk - 1) // p.chunk)
+        work.team.run(predict_chunk, &p, ceiling(rows.n, p.chunk))
 
 
 cdef bint are_few(Py_ssize_t rows, Py_ssize_t d, Py_ssize_t h, Py_ssize_t m) noexcept nogil:
