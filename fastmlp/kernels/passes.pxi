@@ -8,7 +8,9 @@
 cdef enum:
     PARTS = 16              # chunks at a time, before their sums are added up
     CHUNKS = 16             # in a pass, unless they would be too short to be worth it or longer than a breath
-    STRETCH = 4096          # numbers of a gradient that a thread adds up at a time
+    # Numbers of a gradient that a thread adds up at a time: 784-256-10, n = 256, float64, two threads take
+    # 2.78 ms a step, and 3.11 where one thread adds up all.
+    STRETCH = 4096
 
 # Operations between two looks at the signals: half a second at 1 GF/s, 5 ms at 100 GF/s.
 cdef double BREATH = 5e8
@@ -287,7 +289,7 @@ cdef Adding to_add(Memory *memory, const Pass *p, Py_ssize_t chunks) noexcept no
     for c in range(chunks):
         for i in range(memory.net.m * LANES):
             sums.H[i] += memory.parts[c].H[i]
-    if sums.fresh:  # it stays where it is, and the part gets the other's place
+    if sums.fresh:  # that one stays where it is, and the part gets the other's place
         sums.gradient, part.gradient = part.gradient, sums.gradient
         first = 1
     sums.fresh = False
