@@ -13,7 +13,7 @@ EQUAL_STEPS = 5
 
 def bench_epoch(benchmark, request, sizes, n, dtype):
     X, Y, W1, W2 = grid.problem(sizes, n, dtype)
-    net = fastmlp.MLP(sizes, dtype)
+    net = fastmlp.MLP(sizes, dtype=dtype)
     trainer = fastmlp.Trainer(net, "adam", batch_size=BATCH, seed=0)
     rows = min(n, EQUAL_STEPS * BATCH)
     _assert_equal_training(X[:rows], Y[:rows], W1, W2, net.sizes)

@@ -52,7 +52,7 @@ def problem(sizes, n, dtype):
     Adam makes a whole step of whatever rounding leaves of them.
     """
     X, Y, _, _ = data(sizes, n, dtype)
-    return X, Y, *MLP(sizes, dtype, seed=0).weights
+    return X, Y, *MLP(sizes, dtype=dtype, seed=0).weights
 
 
 def repeated(function):

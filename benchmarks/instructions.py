@@ -127,13 +127,13 @@ def work():
 
 def _steps(sizes, n, dtype, optimizer="sgd", batch_size=None):
     X, Y, _, _ = grid.data(sizes, n, dtype)
-    trainer = Trainer(MLP(sizes, dtype), optimizer, learning_rate=1e-6, batch_size=batch_size, seed=0)
+    trainer = Trainer(MLP(sizes, dtype=dtype), optimizer, learning_rate=1e-6, batch_size=batch_size, seed=0)
     return partial(trainer.fit, X, Y)
 
 
 def _predictions(sizes, n, dtype):
     X, _, _, _ = grid.data(sizes, n, dtype)
-    return grid.repeated(partial(MLP(sizes, dtype).predict, X))
+    return grid.repeated(partial(MLP(sizes, dtype=dtype).predict, X))
 
 
 WORK = {"step": _steps, "epoch": partial(_steps, optimizer="adam", batch_size=32), "predict": _predictions}

@@ -105,7 +105,7 @@ def _rates(cases, threads, rounds, operations, array):
 def _fit(sizes, n, dtype, threads, operations):
     """A function that fits for a while and returns the operations of a step, in 10**9 a second."""
     X, Y, _, _ = grid.data(sizes, n, dtype)
-    trainer = Trainer(MLP(sizes, dtype), "sgd", learning_rate=1e-6, batch_size=None, n_threads=threads)
+    trainer = Trainer(MLP(sizes, dtype=dtype), "sgd", learning_rate=1e-6, batch_size=None, n_threads=threads)
     of_a_step = n * _operations(sizes)
     epochs = max(1, round(operations / of_a_step))
     return lambda: of_a_step / min(trainer.fit(X, Y, epochs).seconds) / 1e9

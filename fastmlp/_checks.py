@@ -36,19 +36,38 @@ def integer(name, value):
     return number
 
 
-def number(name, value, low, high, *, open_low=False, open_high=False):
-    """Return value as a finite float between low and high (inclusive, unless open)."""
+def number(name, value, low, high, *, open_low=False, open_high=False, dtype=np.float64):
+    """Return value as a finite float between low and high (inclusive, unless open), also as a dtype has it."""
     try:
         x = float(value)
     except (TypeError, ValueError):
         x = None
     if x is None or isinstance(value, str | bytes | bytearray):  # float reads text too
         raise TypeError(f"{name}: must be a number, got {type(value).__name__}")
-    inside = (x > low if open_low else x >= low) and (x < high if open_high else x <= high)
-    if not inside or not np.isfinite(x):
+    with np.errstate(over="ignore"):
+        rounded = float(np.dtype(dtype).type(x))
+    inside = (rounded > low if open_low else rounded >= low) and (
+        rounded < high if open_high else rounded <= high
+    )
+    if not inside or not np.isfinite(rounded):
         brackets = f"{'(' if open_low else '['}{low}, {high}{')' if open_high or high == np.inf else ']'}"
-        raise ValueError(f"{name}: must be a finite number in {brackets}, got {value!r}")
+        found = (
+            repr(value) if rounded == x or x != x else f"{value!r}, which is {rounded:g} in {np.dtype(dtype)}"
+        )
+        raise ValueError(f"{name}: must be a finite number in {brackets}, got {found}")
     return x
+
+
+def names(name, value, count):
+    """Return value as a tuple of `count` different strings; None stays None."""
+    if value is None:
+        return None
+    strings = () if isinstance(value, str | bytes) else tuple(value) if np.iterable(value) else ()
+    if not all(isinstance(string, str) for string in strings) or len(strings) != count:
+        raise ValueError(f"{name}: must be {count} strings (or None), one for each column, got {value!r}")
+    if len(set(strings)) < count:
+        raise ValueError(f"{name}: must be different from each other, got {value!r}")
+    return tuple(str(string) for string in strings)  # of numpy.str_, too
 
 
 def _real(name, value):
@@ -73,7 +92,9 @@ def _real(name, value):
 
 
 def _native(array, dtype):
-    """Return array C-contiguous, aligned, in dtype: itself where it is so, else a copy."""
+    """Return array C-contiguous, aligned, in dtype (None: as it is): itself where it is so, else a copy."""
+    if dtype is None:
+        return array
     if array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned:
         return array
     with np.errstate(over="ignore"):  # too large for float32 becomes infinity, which `finite` reports
@@ -91,6 +112,14 @@ def matrix(name, value, dtype, *, rows=None, columns=None):
     _same_length(name, array, rows)
     if columns is not None and array.shape[1] != columns:
         raise ValueError(f"{name}: must have {columns} columns, got {array.shape[1]} (shape {array.shape})")
+    return _native(array, dtype)
+
+
+def vector(name, value, dtype, count):
+    """Return value as a C-contiguous array of dtype, (count,)."""
+    array = _real(name, value)
+    if array.shape != (count,):
+        raise ValueError(f"{name}: must have shape ({count},), got {array.shape}")
     return _native(array, dtype)
 
 
@@ -127,11 +156,15 @@ def sample_weights(name, value, dtype, *, rows):
 
 
 def data(
-    X, y, sample_weight, dtype, features, outputs, names=("X", "y", "sample_weight")
+    X, y, sample_weight, dtype, features, outputs, names=("X", "y", "sample_weight"), as_given=False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Return X, y and the weights of one data set, checked against the network and each other."""
-    X = matrix(names[0], X, dtype, columns=features)
-    Y = targets(names[1], y, dtype, rows=len(X), outputs=outputs)
+    """Return X, y and the weights of one data set, checked against the network and each other.
+
+    With `as_given`, X and y keep their dtype and layout.
+    """
+    wanted = None if as_given else dtype
+    X = matrix(names[0], X, wanted, columns=features)
+    Y = targets(names[1], y, wanted, rows=len(X), outputs=outputs)
     return X, Y, sample_weights(names[2], sample_weight, dtype, rows=len(X))
 
 

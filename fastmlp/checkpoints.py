@@ -12,22 +12,27 @@ import numpy as np
 
 from fastmlp import _checks, _files, kernels, optimizers, scaling
 from fastmlp.network import MLP, dtype_read, names_read, size
-from fastmlp.trainer import History, Trainer, _Run
+from fastmlp.trainer import NAMES, History, Trainer, _Run
 
 FORMAT = "fastmlp checkpoint"
 FORMAT_VERSION = 1
 BIT_GENERATORS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
-DATA = ("X", "y", "sample_weight", "validation_data[0]", "validation_data[1]")
-SETTINGS = ("batch_size", "l2", "shuffle", "standardize")  # of Trainer, beside the optimizer
-CURVES = ("loss", "validation_loss", "seconds")
+DATA = tuple(name for names in NAMES for name in names)
+SETTINGS = ("batch_size", "l2", "clip_norm", "shuffle", "standardize")  # of Trainer, beside the optimizer
+CURVES = ("loss", "validation_loss", "seconds", "monitor")
 SCALES = ("mean_x", "scale_x", "mean_y", "scale_y")
 STOP_REASONS = (None, "epochs", "patience", "callback", "interrupted", "diverged")
-RUN = ("epochs", "patience", "checkpoint_every", "epoch", "best_epoch", "best_loss", "limit")
+RUN = (
+    *("epochs", "patience", "min_delta", "checkpoint_every", "monitored", "epoch", "limit"),
+    *("best_epoch", "best_loss", "improved_epoch", "improved_loss"),
+)
 
 
 def save(path, trainer):
     """Write a trainer; its method `save_checkpoint` says the rest."""
     net, run, history = trainer.network, trainer._run, trainer.history
+    if run is not None:
+        trainer._take_over(run)  # what a callback has changed before it saves
     state = {
         "sizes": net.sizes,
         "dtype": str(net.dtype),
@@ -44,7 +49,7 @@ def save(path, trainer):
     }
     tensors = {"network": net.parameters, "moments": trainer._moments}
     if trainer._scaling is not None:
-        tensors |= asdict(trainer._scaling)  # SCALES
+        tensors |= asdict(trainer._scaling)  # SCALES, and which features are constant
     if trainer._left is not None:
         tensors["left"] = np.stack(trainer._left)
     if history is not None:
@@ -106,7 +111,9 @@ def _require(expected, path, trainer, run):
     found = {"sizes": net.sizes, "dtype": net.dtype, "optimizer": optimizer}
     found |= {"learning_rate": optimizer.learning_rate}
     found |= {name: getattr(trainer, name) for name in SETTINGS}
-    found |= {name: getattr(run, name, None) for name in ("epochs", "patience", "checkpoint_every")}
+    found |= {
+        name: getattr(run, name, None) for name in ("epochs", "patience", "min_delta", "checkpoint_every")
+    }
     for name, wanted in expected.items():
         if name not in found:
             raise TypeError(f"{name}: a checkpoint has no such setting; it has {', '.join(found)}")
@@ -120,7 +127,7 @@ def _require(expected, path, trainer, run):
 def _trainer(trainer_class, state, tensors):
     sizes, dtype = _checks.sizes(state["sizes"]), dtype_read(state["dtype"])
     parameters = _tensor(tensors, "network", dtype, size(sizes))  # before anything of this size is made
-    net = MLP(sizes, dtype)
+    net = MLP(sizes, dtype=dtype)
     net.parameters[:] = parameters
     net.trained = bool(state["trained"])
     net.feature_names = names_read(state["feature_names"])
@@ -137,7 +144,7 @@ def _trainer(trainer_class, state, tensors):
     if "left" in tensors:
         trainer._left = tuple(_tensor(tensors, "left", dtype, 2, net.parameters.size))
     if state["history"] is not None:
-        trainer.history = _history(*state["history"], tensors)
+        trainer._history = _history(*state["history"], tensors)
     return trainer
 
 
@@ -152,14 +159,14 @@ def _scaling(tensors, sizes):
     parts = [_tensor(tensors, scale, np.float64, n) for scale, n in shapes]
     if not all(np.isfinite(part).all() for part in parts) or min(*parts[1], *parts[3]) <= 0:
         raise ValueError(f"{', '.join(SCALES)}: must be finite, and the scales above 0")
-    return scaling.Scaling(*parts)
+    return scaling.Scaling(*parts, _tensor(tensors, "constant", np.bool_, d))
 
 
 def _history(best_epoch, stop_reason, tensors):
-    epochs, validated = len(tensors["loss"]), len(tensors["validation_loss"])
-    if validated not in (0, epochs):
-        raise ValueError(f"its curves have {epochs} and {validated} epochs")
-    lengths = zip(CURVES, (epochs, validated, epochs), strict=True)
+    epochs, validated, monitored = (len(tensors[name]) for name in ("loss", "validation_loss", "monitor"))
+    if not {validated, monitored} <= {0, epochs}:
+        raise ValueError(f"its curves have {epochs}, {validated} and {monitored} epochs")
+    lengths = zip(CURVES, (epochs, validated, epochs, monitored), strict=True)
     curves = [_tensor(tensors, name, np.float64, length).tolist() for name, length in lengths]
     if best_epoch is not None:
         _integer({"best_epoch": best_epoch}, "best_epoch", 0, epochs - 1)
@@ -174,14 +181,19 @@ def _run(state, tensors, trainer):
     history, data = trainer.history, trainer._data_seen
     if history is None or data is None:
         raise ValueError("a fit that was cut off, without its history or its data")
-    epoch, validated = len(history.loss), len(history.validation_loss)
+    epoch, validated, monitored = len(history.loss), len(history.validation_loss), state["monitored"]
+    judged = history.monitor if monitored else history.validation_loss or history.loss
     best_epoch, best_loss = -1, np.inf
     if history.best_epoch is not None:
         best_epoch = history.best_epoch
-        best_loss = (history.validation_loss or history.loss)[best_epoch]
-    told = [state["epoch"], state["best_epoch"], state["best_loss"], validated]
-    if told != [epoch, best_epoch, best_loss, epoch if data[3] else 0]:
+        best_loss = judged[best_epoch]
+    told = [state["epoch"], state["best_epoch"], state["best_loss"], validated, len(history.monitor)]
+    if told != [epoch, best_epoch, best_loss, epoch if data[3] else 0, epoch if monitored else 0]:
         raise ValueError("its fit is not where its history ends")
+    improved_epoch = _integer(state, "improved_epoch", -1, epoch - 1)
+    improved_loss = np.inf if improved_epoch < 0 else judged[improved_epoch]
+    if state["improved_loss"] != improved_loss:
+        raise ValueError("its last improvement is not in its history")
     limit = state["limit"]
     if type(limit) is not float or not limit >= 0:
         raise ValueError(f"limit: {limit!r}, where a float >= 0 is needed")
@@ -189,12 +201,16 @@ def _run(state, tensors, trainer):
     return _Run(
         _integer(state, "epochs", max(epoch, 1)),  # all of them in the last call of a callback
         None if state["patience"] is None else _integer(state, "patience", 1),
+        _checks.number("min_delta", state["min_delta"], 0, np.inf),
         None if state["checkpoint_every"] is None else _integer(state, "checkpoint_every", 1),
+        bool(monitored),
         _tensor(tensors, "parameters", dtype, size),
         _tensor(tensors, "best", dtype, size),
         epoch,
         best_epoch,
         best_loss,
+        improved_epoch,
+        improved_loss,
         limit,
     )
 
@@ -229,7 +245,8 @@ def _random_state(bit_generator):
             return {key: plain(part) for key, part in value.items()}
         return value.tolist() if isinstance(value, np.ndarray) else value
 
-    state = plain(bit_generator.state)
+    with bit_generator.lock:  # another thread may be drawing
+        state = plain(bit_generator.state)
     if state["bit_generator"] not in BIT_GENERATORS:
         raise ValueError(
             f"seed: a checkpoint can hold {', '.join(BIT_GENERATORS)}, not a {state['bit_generator']}"

@@ -268,7 +268,7 @@ def _fitted(arguments, sizes, bar, which, X, y, validation_data):
 
     if arguments.resume and os.path.exists(checkpoint):
         expected = {"sizes": sizes, "dtype": arguments.dtype, "optimizer": optimizer, **settings}
-        trainer = Trainer.resume(checkpoint, X, y, None, validation_data, show, **expected)
+        trainer = Trainer.resume(checkpoint, X, y, validation_data=validation_data, callback=show, **expected)
         epochs = len(trainer.history.loss)
         if epochs != arguments.epochs and trainer.history.stop_reason == "epochs":
             raise ValueError(f"--epochs: {checkpoint} has {epochs}, not {arguments.epochs}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from fastmlp import _checks, _files, kernels
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Self
 
     import torch
@@ -52,21 +53,25 @@ class MLP:
     dtype : {"float32", "float64"}
         Of the parameters and of all arithmetic. It never changes: inputs of other dtypes are
         converted to it.
-    init : {"he", "glorot", "uniform"}
+    init : {"he", "glorot", "uniform"}, optional
         Starting weights: normal with standard deviation sqrt(2 / inputs), uniform within
         sqrt(6 / (inputs + outputs)), or uniform in [0, 1). Biases start at 0, with "uniform" in
-        [0, 1).
+        [0, 1). None: what suits the activation, for ReLU "he".
     seed : int, sequence of int, or None
         Of the starting weights; None takes fresh entropy.
 
     Attributes
     ----------
     sizes : (int, int, int)
+        Read-only.
     dtype : numpy.dtype
+        Read-only.
     parameters : ((d+1) h + (h+1) m,) array
-        All weights, `W1` and then `W2`, row by row, in one flat buffer. Assignable in place.
+        All weights, `W1` and then `W2`, row by row, in one flat buffer. Assignable in place; what is assigned
+        as a whole is checked, converted and copied.
     feature_names, target_names : tuple of str, or None
-        Kept in the model file; nothing else is done with them.
+        One for each column, all different; kept in the model file. A frame (pandas, polars, Arrow) whose
+        columns have names is put in the order of these, and refused if it has other names.
     trained : bool
         Whether the weights come from a fit or a file: ``Trainer(standardize=True)`` then takes them
         as those of the raw problem. Set it if you put trained weights in yourself.
@@ -96,17 +101,18 @@ class MLP:
     def __init__(
         self,
         sizes: tuple[int, int, int],
+        *,
         dtype: DTypeLike = "float32",
-        init: str = "he",
+        init: str | None = None,
         seed: int | Sequence[int] | None = 0,
     ) -> None:
-        self.sizes = _checks.sizes(sizes)
-        self.dtype = _checks.dtype_of_network(dtype)
+        self._sizes = _checks.sizes(sizes)
+        init = "he" if init is None else init
         if init not in INITIALIZERS:
             raise ValueError(f"init: must be one of {', '.join(INITIALIZERS)}, got {init!r}")
-        self.parameters = np.empty(size(self.sizes), dtype=self.dtype)
-        self.feature_names: Sequence[str] | None = None
-        self.target_names: Sequence[str] | None = None
+        self._parameters = np.empty(size(self._sizes), dtype=_checks.dtype_of_network(dtype))
+        self.feature_names = None
+        self.target_names = None
         self.trained = False
         rng = np.random.default_rng(seed)
         for W in self.weights:
@@ -116,9 +122,59 @@ class MLP:
         return f"MLP({self.sizes}, dtype='{self.dtype}')"
 
     @property
+    def sizes(self) -> tuple[int, int, int]:
+        """(features, hidden units, outputs)."""
+        return self._sizes
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The dtype of the parameters and of all arithmetic."""
+        return self._parameters.dtype
+
+    @property
+    def parameters(self) -> np.ndarray:
+        """All weights in one flat buffer: a view, so that the buffer cannot be resized or retyped."""
+        return self._parameters[:]
+
+    @parameters.setter
+    def parameters(self, values: ArrayLike) -> None:
+        values = _checks.vector("parameters", values, self.dtype, self._parameters.size)
+        if self._parameters.flags.writeable:
+            self._parameters[:] = values
+        else:  # joblib maps large arrays of a pickle into memory
+            self._parameters = values.copy()
+
+    @property
+    def feature_names(self) -> tuple[str, ...] | None:
+        """The names of the columns of X."""
+        return self._feature_names
+
+    @feature_names.setter
+    def feature_names(self, names: Iterable[str] | None) -> None:
+        self._feature_names = _checks.names("feature_names", names, self._sizes[0])
+
+    @property
+    def target_names(self) -> tuple[str, ...] | None:
+        """The names of the outputs."""
+        return self._target_names
+
+    @target_names.setter
+    def target_names(self, names: Iterable[str] | None) -> None:
+        self._target_names = _checks.names("target_names", names, self._sizes[2])
+
+    @property
+    def trained(self) -> bool:
+        """Whether the weights are those of a fit or a file."""
+        return self._trained
+
+    @trained.setter
+    def trained(self, value: bool) -> None:
+        self._trained = bool(value)
+
+    @property
     def weights(self) -> tuple[np.ndarray, np.ndarray]:
         """(W1, W2): views into `parameters`, (d+1, h) and (h+1, m); the last row is the bias."""
-        return matrices(self.parameters, self.sizes)
+        return matrices(self._parameters, self._sizes)
 
     def predict(self, X: ArrayLike, n_threads: int | None = None) -> np.ndarray:
         """Return the predictions for the rows of X.
@@ -148,7 +204,7 @@ class MLP:
         array([4., 1.])
         """
         if n_threads is None:
-            E = kernels._predict_few(X, self.parameters, self.sizes)
+            E = kernels._predict_few(X, self._parameters, self._sizes)
             if E is not None:
                 return E
         X = _checks.matrix("X", X, self.dtype, columns=self.sizes[0])
@@ -271,11 +327,15 @@ class MLP:
 
         def build(tensors, metadata):
             sizes, dtype, names = _described(tensors, metadata)
-            net = cls(sizes, dtype)
+            net = cls(sizes, dtype=dtype)
             for layer, W in zip(LAYERS, net.weights, strict=True):
                 W[:-1] = tensors[f"{layer}.weight"].T
                 W[-1] = tensors[f"{layer}.bias"]
-            net.feature_names, net.target_names = names
+            for attribute, read in names.items():
+                try:
+                    setattr(net, attribute, read)
+                except ValueError as error:  # of a file from before names were checked: the weights are good
+                    warnings.warn(f"{os.fspath(path)}: {error}; left out", stacklevel=4)
             net.trained = True
             return net
 
@@ -399,21 +459,19 @@ def dtype_read(name):
 
 
 def names_read(names):
-    """Return what a file holds as names: strings in a tuple, or None."""
-    if names is None:
-        return None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+    """Return what a file holds as names: strings in a list, or None."""
+    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         raise TypeError(f"names must be a list of strings, got {names!r}")
-    return tuple(names)
+    return names
 
 
 def _described(tensors, metadata):
-    """(sizes, dtype, (feature_names, target_names)) that the metadata say, and the tensors fit."""
+    """(sizes, dtype, names by attribute) that the metadata say; the sizes fit the tensors."""
     import json  # here, as in `save`
 
     sizes = _checks.sizes(json.loads(metadata["sizes"]))
     dtype = dtype_read(metadata["dtype"])
-    names = tuple(names_read(json.loads(metadata[key])) for key in ("feature_names", "target_names"))
+    names = {key: names_read(json.loads(metadata[key])) for key in ("feature_names", "target_names")}
     d, h, m = sizes
     wanted = {"0.weight": (h, d), "0.bias": (h,), "2.weight": (m, h), "2.bias": (m,)}
     shapes = {name: tensor.shape for name, tensor in tensors.items()}

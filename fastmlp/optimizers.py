@@ -3,15 +3,21 @@
 The memory of an optimizer is an array `moments` (2, size), owned by the trainer.
 """
 
+from __future__ import annotations
+
 from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fastmlp import _checks
 
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
-def _check(optimizer):
-    """Raise where a hyper-parameter is out of its range; used by every optimizer."""
+
+def _check(optimizer, dtype=np.float64):
+    """Raise where a hyper-parameter is out of its range, as a dtype has it; used by every optimizer."""
     ranges = {
         "learning_rate": (0, np.inf, {"open_low": True}),
         "momentum": (0, 1, {"open_high": True}),
@@ -23,7 +29,7 @@ def _check(optimizer):
     for name, value in asdict(optimizer).items():
         if name in ranges:
             low, high, open_ends = ranges[name]
-            _checks.number(name, value, low, high, **open_ends)
+            _checks.number(name, value, low, high, dtype=dtype, **open_ends)
 
 
 @dataclass(frozen=True)
@@ -137,8 +143,13 @@ Optimizer = SGD | Adam | AdamW
 OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW}
 
 
-def resolve(optimizer: str | Optimizer, learning_rate: float | None = None) -> Optimizer:
-    """Return the optimizer that a name or an instance stands for, with this learning rate if given."""
+def resolve(
+    optimizer: str | Optimizer, learning_rate: float | None = None, dtype: DTypeLike = np.float64
+) -> Optimizer:
+    """Return the optimizer that a name or an instance stands for, with this learning rate if given.
+
+    Its hyper-parameters must be in their ranges as `dtype` has them: an `eps` of 1e-46 is 0 in float32.
+    """
     if isinstance(optimizer, str) and optimizer in OPTIMIZERS:
         optimizer = OPTIMIZERS[optimizer]()
     if not isinstance(optimizer, Optimizer):
@@ -146,12 +157,20 @@ def resolve(optimizer: str | Optimizer, learning_rate: float | None = None) -> O
             f"optimizer: must be one of {', '.join(map(repr, OPTIMIZERS))} or an instance of SGD, Adam "
             f"or AdamW, got {optimizer!r}"
         )
-    return optimizer if learning_rate is None else replace(optimizer, learning_rate=learning_rate)
+    if learning_rate is not None:
+        optimizer = replace(optimizer, learning_rate=learning_rate)
+    _check(optimizer, dtype)
+    return optimizer
 
 
-def compiled(optimizer, *, l2, l2_over_weight, steps):
+def same_memory(one, other):
+    """Whether an optimizer can go on with what another one remembers."""
+    return isinstance(one, SGD) == isinstance(other, SGD)
+
+
+def compiled(optimizer, *, l2, l2_over_weight, clip_norm, steps):
     """Return the fields of the struct Optimizer in kernels/optimizers.pxi."""
     fields = {"momentum": 0.0, "nesterov": False, "beta1": 0.0, "beta2": 0.0, "eps": 0.0, "weight_decay": 0.0}
     fields |= asdict(optimizer)
-    fields |= {"l2": l2, "l2_over_weight": l2_over_weight, "steps": steps}
+    fields |= {"l2": l2, "l2_over_weight": l2_over_weight, "clip_norm": clip_norm or 0.0, "steps": steps}
     return fields | {"adam": not isinstance(optimizer, SGD)}

@@ -200,6 +200,20 @@ def penalty(W1, W2, l2):
     return (float(value), *(l2 * W for W in without_biases))
 
 
+def clipped(gradient, max_norm):
+    """The gradient, or where its norm is larger than `max_norm` one of that norm in its direction.
+
+    ``g min(1, max_norm / (|g| + 1e-6))`` over all parameters (Pascanu et al., ICML 2013, in PyTorch's form).
+
+    Examples
+    --------
+    >>> clipped(np.array([3.0, 4.0]), 1.0).round(3)
+    array([0.6, 0.8])
+    """
+    factor = max_norm / (np.sqrt(np.sum(np.square(gradient, dtype=np.float64))) + 1e-6)
+    return gradient if factor >= 1 else gradient * gradient.dtype.type(factor)
+
+
 def sgd_step(parameters, gradient, moments, step, *, learning_rate, momentum, nesterov):
     """One step of stochastic gradient descent, in place.
 
@@ -259,7 +273,9 @@ def permutation(n, rng):
     return order
 
 
-def train_epoch(X, Y, W1, W2, moments, step, optimizer_step, batches, sample_weight=None, l2=0.0):
+def train_epoch(
+    X, Y, W1, W2, moments, step, optimizer_step, batches, sample_weight=None, l2=0.0, clip_norm=np.inf
+):
     """One epoch: a gradient and an optimizer's step for each batch of rows.
 
     Parameters
@@ -277,6 +293,8 @@ def train_epoch(X, Y, W1, W2, moments, step, optimizer_step, batches, sample_wei
         The rows of each batch. A batch whose weights are all zero is passed over.
     l2 : float
         The factor of `penalty`.
+    clip_norm : float
+        The norm that a gradient, that of the penalty included, is `clipped` to.
 
     Returns
     -------
@@ -295,7 +313,7 @@ def train_epoch(X, Y, W1, W2, moments, step, optimizer_step, batches, sample_wei
         _, pW1, pW2 = penalty(W1, W2, l2)
         gradient = np.concatenate([(dW1 + pW1).ravel(), (dW2 + pW2).ravel()])
         step += 1
-        optimizer_step(parameters, gradient, moments, step)
+        optimizer_step(parameters, clipped(gradient, clip_norm), moments, step)
         W1.flat, W2.flat = parameters[: W1.size], parameters[W1.size :]
         seen += float(w.sum())
         total += float(w.sum()) * loss

@@ -7,6 +7,8 @@ With x' = (x - mean) / scale for each feature and y' = (y - mean) / scale for ea
     W2[:h] = W2'[:h] scale_y         W2[h] = W2'[h] scale_y + mean_y
 
 `fold` goes from the primed weights to the raw ones, `unfold` back; both calculate in float64.
+
+Everything is measured on the data as they are given: narrowed to float32 first, 1.7e9 and 1.7e9 + 1 are equal.
 """
 
 from dataclasses import dataclass
@@ -16,41 +18,95 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Scaling:
-    """Mean and scale of each feature and each target; float64 arrays."""
+    """Mean and scale of each feature and each target (float64 arrays), and which features are constant."""
 
     mean_x: np.ndarray
     scale_x: np.ndarray
     mean_y: np.ndarray
     scale_y: np.ndarray
+    constant: np.ndarray
 
 
 def measure(X, Y, sample_weight=None):
-    """Return the Scaling of a data set: weighted means and standard deviations, 1 for a constant."""
-    return Scaling(*_moments(X, sample_weight), *_moments(Y, sample_weight))
+    """Return the Scaling of a data set, over the rows of positive weight.
+
+    Weighted means and standard deviations; a constant column has its value as mean, and a scale of 1.
+    """
+    mean_x, scale_x, constant = _moments(X, sample_weight)
+    mean_y, scale_y, _ = _moments(Y, sample_weight)
+    return Scaling(mean_x, scale_x, mean_y, scale_y, constant)
 
 
 def _moments(U, w):
     # A column at a time: float64 accuracy without a float64 copy of the whole.
-    means, scales = np.empty(U.shape[1]), np.empty(U.shape[1])
+    means, scales, constant = np.empty(U.shape[1]), np.ones(U.shape[1]), np.zeros(U.shape[1], bool)
+    counted = None if w is None else w > 0
     for j, column in enumerate(U.T):
-        column = column.astype(np.float64)
-        means[j] = np.average(column, weights=w)
-        scales[j] = np.sqrt(np.average((column - means[j]) ** 2, weights=w))
-    # rounding leaves a constant column with a deviation of some eps * mean
-    constant = scales <= 1e-14 * np.abs(means)
-    return means, np.where(constant, 1.0, scales)
+        column = (column if counted is None else column[counted]).astype(np.float64)
+        constant[j] = (column == column[0]).all()
+        if constant[j]:
+            means[j] = column[0]
+            continue
+        # by a power of two, which rounds nothing: no sum or square overflows or vanishes
+        exponent = int(np.frexp(np.abs(column).max())[1])
+        column = np.ldexp(column, -exponent)
+        mean = np.average(column, weights=None if w is None else w[counted])
+        deviation = np.sqrt(np.average((column - mean) ** 2, weights=None if w is None else w[counted]))
+        means[j] = np.ldexp(mean, exponent)
+        scales[j] = np.ldexp(deviation, exponent) or np.finfo(np.float64).smallest_subnormal
+    return means, scales, constant
 
 
-def standardised(X, Y, scaling):
-    """Return new arrays of X and Y, standardised, in their dtype."""
-    return _scaled(X, scaling.mean_x, scaling.scale_x), _scaled(Y, scaling.mean_y, scaling.scale_y)
+def standardised(X, Y, scaling, dtype=None):
+    """Return new arrays of X and Y, standardised, in `dtype` (None: their own)."""
+    return _scaled(X, scaling.mean_x, scaling.scale_x, dtype), _scaled(
+        Y, scaling.mean_y, scaling.scale_y, dtype
+    )
 
 
-def _scaled(U, mean, scale):
-    out = np.empty_like(U)
-    for j, column in enumerate(U.T):
-        out[:, j] = (column.astype(np.float64) - mean[j]) / scale[j]
+def _scaled(U, mean, scale, dtype):
+    out = np.empty(U.shape, dtype or U.dtype)
+    with np.errstate(over="ignore"):  # what is too large becomes infinity, for a check to report
+        for j, column in enumerate(U.T):
+            out[:, j] = (column.astype(np.float64) - mean[j]) / scale[j]
     return out
+
+
+def clear_constant(W1, scaling):
+    """Set the weights of constant features to 0, in place: nothing was learnt of their other values.
+
+    Their standardised values are 0 for all rows, so no gradient moves the weights from where they started.
+    """
+    W1[:-1][scaling.constant] = 0
+
+
+# |mean| / scale of a column up to which float32, too, holds its differences: folded weights and raw values are
+# rounded by eps, and lose some eps times the ratio, in standard deviations; so 1e-11 of a variance.
+SAFE_RATIO = 64
+NEGLIGIBLE = 1e-8  # of the targets' variance: a loss that is larger by less is rounding, or of no interest
+
+
+def least_resolved(scaling, dtype):
+    """(|mean| / scale, "X" or "y", column) of the column whose differences are smallest against its values.
+
+    The ratio is infinite where values, or the weights that are divided by the scale, are beyond the dtype.
+    """
+    info = np.finfo(dtype)
+
+    def largest(name, mean, scale, of_interest):
+        beyond = (np.abs(mean) + scale > info.max / SAFE_RATIO) | (scale < info.tiny * SAFE_RATIO)
+        ratios = np.where(of_interest, np.where(beyond, np.inf, np.abs(mean) / scale), 0)
+        return float(ratios.max()), name, int(ratios.argmax())
+
+    return max(
+        largest("X", scaling.mean_x, scaling.scale_x, ~scaling.constant),
+        largest("y", scaling.mean_y, scaling.scale_y, True),
+    )
+
+
+def is_lost(raw_loss, standardised_loss):
+    """Whether a network is worse on raw values than on standardised ones; losses in variances of the targets."""
+    return not raw_loss <= 1.01 * standardised_loss + NEGLIGIBLE  # NaN is worse
 
 
 def fold(W1, W2, scaling):

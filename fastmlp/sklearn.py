@@ -308,7 +308,7 @@ epsilon, n_iter_no_change, max_fun
         X = validate_data(self, X, dtype=(np.float64, np.float32), order="C", reset=False)
         net = self.network_
         if net.dtype < X.dtype:
-            net = MLP(net.sizes, X.dtype)
+            net = MLP(net.sizes, dtype=X.dtype)
             net.parameters[:] = self.network_.parameters
         return net.predict(X, n_threads=self.n_threads)
 
@@ -343,7 +343,7 @@ epsilon, n_iter_no_change, max_fun
         ours = cls(**estimator.get_params())
         ours._check_parameters()
         first, last = estimator.coefs_
-        ours.network_ = MLP((*first.shape, last.shape[1]), first.dtype)
+        ours.network_ = MLP((*first.shape, last.shape[1]), dtype=first.dtype)
         ours.coefs_, ours.intercepts_ = estimator.coefs_, estimator.intercepts_
         ours.network_.trained = True
         _copy_fitted(estimator, ours)
@@ -449,7 +449,7 @@ epsilon, n_iter_no_change, max_fun
     def _start(self, X, Y, hidden, random):
         """A new network, with scikit-learn's starting weights, and nothing recorded yet."""
         sizes = X.shape[1], hidden, Y.shape[1]
-        self.network_ = MLP(sizes, self.dtype or X.dtype)
+        self.network_ = MLP(sizes, dtype=self.dtype or X.dtype)
         for W in self.network_.weights:
             inputs, outputs = len(W) - 1, W.shape[1]
             bound = np.sqrt(6 / (inputs + outputs))
@@ -597,7 +597,7 @@ epsilon, n_iter_no_change, max_fun
     def _fit_lbfgs(self, X, Y, w, validation, hook):
         from scipy.optimize import minimize  # scikit-learn needs SciPy, but this module only here
 
-        raw, net = self.network_, MLP(self.network_.sizes, "float64")
+        raw, net = self.network_, MLP(self.network_.sizes, dtype="float64")
         scales = scaling.measure(X, Y, w) if self.standardize else None
         net.parameters[:] = raw.parameters
         data = X, Y, w

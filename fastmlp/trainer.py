@@ -9,7 +9,7 @@ import warnings
 import zlib
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,8 +25,18 @@ if TYPE_CHECKING:
 
     from fastmlp.network import Path
 
+    Validation = tuple[ArrayLike, ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike]
+    Monitor = Callable[[np.ndarray, np.ndarray], float]
+
 EPOCHS_AT_ONCE = 1024  # at most, between two looks at the clock
 SUMMED_UP = 2**16  # bytes, above which a check sum is that of sums
+ROWS_COMPARED = 4096  # at most, when the folded network is compared with the standardised one
+
+# of the arrays of the training and the validation data, as messages have them
+NAMES = (
+    ("X", "y", "sample_weight"),
+    ("validation_data[0]", "validation_data[1]", "validation_data[2]"),
+)
 
 # The fits under way, as (process, network): a child that is forked meanwhile has none. dict.setdefault is one
 # step for all threads, also without the GIL.
@@ -46,9 +56,11 @@ class History:
         The same for the validation data, after each epoch; empty if there are none.
     seconds : list of float
         Wall time of each epoch. Epochs too short to time one by one share the time of their group.
+    monitor : list of float
+        What the monitor returned after each epoch; empty without one.
     best_epoch : int or None
-        The epoch of the lowest validation loss (without validation data: loss); None if no epoch
-        was finished.
+        The epoch of the lowest value of the monitor (without one: validation loss; without validation
+        data: loss); None if no epoch was finished.
     stop_reason : {"epochs", "patience", "callback", "interrupted", "diverged"} or None
         None while the fit goes on.
     """
@@ -56,6 +68,7 @@ class History:
     loss: list[float] = field(default_factory=list)
     validation_loss: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    monitor: list[float] = field(default_factory=list)
     best_epoch: int | None = None
     stop_reason: str | None = None
 
@@ -78,15 +91,33 @@ class _Run:
 
     epochs: int
     patience: int | None
+    min_delta: float
     checkpoint_every: int | None
+    monitored: bool = False  # by a callable, not by the loss
     parameters: np.ndarray | None = None  # (size,) as they are trained: with `standardize` not the network's
     best: np.ndarray | None = None  # (size,) those of the lowest loss
     epoch: int = 0  # epochs done
     best_epoch: int = -1
-    best_loss: float = np.inf
+    best_loss: float = np.inf  # or value of the monitor
+    improved_epoch: int = -1  # the last with an improvement of more than min_delta,
+    improved_loss: float = np.inf  # and its loss: patience counts from there
     limit: float = 0.0  # of the loss, before it counts as diverged; 0: not known yet
     losses: np.ndarray | None = None  # (2, at once) of the epochs that are trained since `started`
     started: float = 0.0
+    values: list[float] = field(default_factory=list)  # of the monitor, for those epochs
+    loop: Any = None  # the compiled one
+    published: bool = False  # whether the network has what is being trained; before, nobody can change that
+    changed: bool = False  # parameters or optimizer have been, by a callback: the loop must begin anew
+
+
+def _setting(name, check, doc):
+    """A property of Trainer that is checked by ``check(trainer, value)`` whenever it is set."""
+    kept = f"_{name}"
+
+    def change(trainer, value):
+        setattr(trainer, kept, check(trainer, value))
+
+    return property(lambda trainer: getattr(trainer, kept), change, doc=doc)
 
 
 class Trainer:
@@ -103,6 +134,10 @@ class Trainer:
         Rows in a batch; the last of an epoch may be smaller. None: all rows.
     l2 : float >= 0
         Adds l2/2 times the sum of the squared weights (not biases) to the loss that is minimised.
+    clip_norm : float > 0, optional
+        A gradient (of the penalty, too) whose Euclidean norm over all parameters is larger is shortened to
+        this norm before the step, as by ``torch.nn.utils.clip_grad_norm_``. With `standardize` it is the
+        gradient of the standardised problem.
     shuffle : bool
         Draw a new order of the rows for each epoch: `fastmlp.reference.permutation`, with
         ``numpy.random.default_rng(seed)``. With one batch an epoch there is nothing to draw.
@@ -115,13 +150,21 @@ class Trainer:
         the scaling into the weights when `fit` ends: the network takes raw inputs and gives raw
         outputs. The weights of a new network are taken as those of the standardised problem; those
         of one that was trained or loaded, as the raw problem's. The scaling is measured in the
-        first `fit` and kept for the next ones.
+        first `fit`, on the data as they are given, and kept for the next ones; the first-layer weights of a
+        feature that is constant there, over the rows of positive weight, are set to 0.
 
     Attributes
     ----------
     network : MLP
+        Read-only.
     history : History or None
-        Of the last call of `fit`, or of the one under way; `resume` goes on with it.
+        Of the last call of `fit`, or of the one under way; `resume` goes on with it. Read-only.
+    standardize : bool
+        Read-only.
+    optimizer, batch_size, l2, clip_norm, shuffle, n_threads
+        As above. What is set is checked as there, and counts from the next fit on; set in a callback, from
+        the next epoch on. An optimizer of another kind (SGD after Adam) begins without memory of the
+        gradients so far.
 
     Raises
     ------
@@ -144,8 +187,10 @@ class Trainer:
         network: MLP,
         optimizer: str | optimizers.Optimizer = "adam",
         learning_rate: float | None = None,
+        *,
         batch_size: int | None = 32,
         l2: float = 0.0,
+        clip_norm: float | None = None,
         shuffle: bool = True,
         seed: int | Sequence[int] | np.random.Generator | None = None,
         n_threads: int | None = None,
@@ -153,32 +198,97 @@ class Trainer:
     ) -> None:
         if not isinstance(network, MLP):
             raise TypeError(f"network: must be an MLP, got {type(network).__name__}")
-        self.network = network
-        self.optimizer = optimizers.resolve(optimizer, learning_rate)
-        self.batch_size = None if batch_size is None else _checks.integer("batch_size", batch_size)
-        self.l2 = _checks.number("l2", l2, 0, np.inf)
+        self._network = network
+        self._run: _Run | None = None  # the fit under way
+        self._optimizer = optimizers.resolve(optimizer, learning_rate, network.dtype)
+        self.batch_size = batch_size
+        self.l2 = l2
+        self.clip_norm = clip_norm
         self._l2_over_weight = 0.0  # divided by each batch's weight; of MLPRegressor
         self._rate_unit = 1.0  # of the learning rate that a warning names; of MLPRegressor
-        self.shuffle = bool(shuffle)
-        self.n_threads = kernels.threads(n_threads)
-        self.standardize = bool(standardize)
+        self.shuffle = shuffle
+        self.n_threads = n_threads
+        self._standardize = bool(standardize)
         self._bit_generator = np.random.default_rng(seed).bit_generator
-        self._moments = np.zeros((2, network.parameters.size), dtype=network.dtype)
-        self._steps = 0
+        # one that was made here is nobody else's, and needs no lock
+        self._shares_random = hasattr(seed, "bit_generator") or hasattr(seed, "lock")
+        self._history: History | None = None
+        self._data_seen: list | None = None  # by the last fit, as `_fingerprints`
         self._scaling = None
         self._left = None  # (raw, standardised) parameters at the end of the last fit
-        self.history: History | None = None
-        self._data_seen: list | None = None  # by the last fit, as `_fingerprints`
-        self._run: _Run | None = None  # the fit under way
+        self._forget()
+
+    def _forget(self):
+        """Have the optimizer begin afresh."""
+        self._moments = np.zeros((2, self.network.parameters.size), dtype=self.network.dtype)
+        self._steps = 0
+
+    @property
+    def network(self) -> MLP:
+        """The network that is trained."""
+        return self._network
+
+    @property
+    def history(self) -> History | None:
+        """What happened in the last call of `fit`, or in the one under way."""
+        return self._history
+
+    @property
+    def optimizer(self) -> optimizers.Optimizer:
+        """How the weights move: SGD, Adam or AdamW."""
+        return self._optimizer
+
+    @optimizer.setter
+    def optimizer(self, optimizer: str | optimizers.Optimizer) -> None:
+        before, self._optimizer = self._optimizer, optimizers.resolve(optimizer, dtype=self.network.dtype)
+        if not optimizers.same_memory(before, self._optimizer):
+            self._forget()
+
+    @property
+    def standardize(self) -> bool:
+        """Whether features and targets are standardised for training."""
+        return self._standardize
+
+    @standardize.setter
+    def standardize(self, value: bool) -> None:
+        # the network is trained on as a raw one from then on, with steps that suited the standardised one
+        raise AttributeError("standardize: cannot be changed; make a new Trainer(network, standardize=...)")
+
+    batch_size = _setting(
+        "batch_size",
+        lambda _, value: None if value is None else _checks.integer("batch_size", value),
+        "Rows in a batch; None: all rows.",
+    )
+    l2 = _setting(
+        "l2",
+        lambda trainer, value: _checks.number("l2", value, 0, np.inf, dtype=trainer.network.dtype),
+        "The factor of the penalty.",
+    )
+    clip_norm = _setting(
+        "clip_norm",
+        lambda trainer, value: (
+            None
+            if value is None
+            else _checks.number("clip_norm", value, 0, np.inf, open_low=True, dtype=trainer.network.dtype)
+        ),
+        "The largest norm of a gradient; None: any.",
+    )
+    shuffle = _setting(
+        "shuffle", lambda _, value: bool(value), "Whether each epoch has a new order of the rows."
+    )
+    n_threads = _setting("n_threads", lambda _, value: kernels.threads(value), "At most so many threads.")
 
     def fit(
         self,
         X: ArrayLike,
         y: ArrayLike,
         epochs: int = 100,
+        *,
         sample_weight: ArrayLike | None = None,
-        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        validation_data: Validation | None = None,
         patience: int | None = None,
+        min_delta: float = 0.0,
+        monitor: Monitor | None = None,
         callback: Callable[[int, History], bool | None] | None = None,
         progress: bool = False,
         checkpoint: Path | None = None,
@@ -201,14 +311,25 @@ class Trainer:
         sample_weight : (n,) array_like, optional
             Weights >= 0, finite, not all zero. A batch's loss is divided by its own sum of weights;
             a batch whose weights are all zero is passed over.
-        validation_data : (Xv, yv), optional
-            Its loss is measured after each epoch.
+        validation_data : (Xv, yv) or (Xv, yv, wv), optional
+            Its loss, weighted by the sample weights `wv`, is measured after each epoch.
         patience : int, optional
-            Stop after so many epochs without a lower validation loss (without validation data:
-            training loss), and restore the weights that had the lowest one, however the fit ends.
+            Stop after so many epochs without an improvement of more than `min_delta` of the validation loss
+            (without validation data: training loss), and restore the weights that had the lowest one,
+            however the fit ends.
+        min_delta : float >= 0
+            In the units of the loss, or of the monitor. An improvement is one over the loss of the last
+            improvement, so that small steps add up.
+        monitor : callable, optional
+            ``monitor(y, prediction)`` gives a number to be minimised in place of the validation loss, e.g.
+            ``sklearn.metrics.mean_absolute_error``; after each epoch, with the validation targets and the
+            predictions for them, (n,) for one output, else (n, m). Rows of weight 0 are left out, other
+            weights do not reach it.
         callback : callable, optional
-            ``callback(epoch, history)`` after each epoch, counted from 0 in this call; training
-            stops if it returns True.
+            ``callback(epoch, history)`` after each epoch, counted from 0 in this call; training stops if it
+            returns True, and goes on if it returns False or None. It may change the trainer's settings and
+            the network's parameters. (``lambda *_: bar.update()`` would return what tqdm's `update` does,
+            True when it redraws; for a bar there is `progress`.)
         progress : bool
             Show a progress bar (extra ``progress``).
         checkpoint : str or path-like, optional
@@ -227,7 +348,8 @@ class Trainer:
         ------
         TypeError, ValueError
             An argument is of the wrong kind or shape, or holds NaN or infinity; the message names
-            it. Nothing has been changed.
+            it. Nothing has been changed. A callback or a monitor returns something else; the best weights
+            are restored.
         ImportError
             `progress` is asked for and tqdm is not installed.
         RuntimeError
@@ -243,6 +365,8 @@ class Trainer:
         RuntimeWarning
             Training diverged: the loss is not finite, or 10**12 times what it was at the start (and
             of predicting 0). The best weights are restored, and the optimizer starts afresh.
+            Or the network cannot hold in its dtype what was learnt with `standardize`, as the differences
+            in a column are too small against its values; the message names it.
 
         Notes
         -----
@@ -256,14 +380,15 @@ class Trainer:
         """
         epochs = _checks.integer("epochs", epochs)
         patience = None if patience is None else _checks.integer("patience", patience)
+        min_delta = _checks.number("min_delta", min_delta, 0, np.inf)
         every = _checks.integer("checkpoint_every", checkpoint_every)
         if checkpoint is not None:
             from fastmlp import checkpoints  # here: a process that writes no file need not load it
 
             checkpoints.refuse_to_replace(checkpoint)
-        run = _Run(epochs, patience, None if checkpoint is None else every)
+        run = _Run(epochs, patience, min_delta, None if checkpoint is None else every, monitor is not None)
         data = self._data(X, y, sample_weight, validation_data)
-        return self._go_on(run, History(), data, callback, progress, checkpoint)
+        return self._go_on(run, History(), data, monitor, callback, progress, checkpoint)
 
     def save_checkpoint(self, path: Path) -> None:
         """Write everything that training goes on from to a safetensors file, whole or not at all.
@@ -306,8 +431,10 @@ class Trainer:
         path: Path,
         X: ArrayLike,
         y: ArrayLike,
+        *,
         sample_weight: ArrayLike | None = None,
-        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        validation_data: Validation | None = None,
+        monitor: Monitor | None = None,
         callback: Callable[[int, History], bool | None] | None = None,
         progress: bool = False,
         n_threads: int | None = None,
@@ -325,15 +452,15 @@ class Trainer:
             Written by `fit` or `save_checkpoint`.
         X, y, sample_weight, validation_data
             Those of the fit.
-        callback, progress
+        monitor, callback, progress
             As in `fit`; a checkpoint does not hold them. The callback is called again for epochs that were
             not in the checkpoint.
         n_threads : int, optional
             As in `MLP.predict`; it does not change the bits.
         **expected
             What must be in the checkpoint, by the name of a setting: ``sizes``, ``dtype``, ``optimizer``,
-            ``learning_rate``, ``batch_size``, ``l2``, ``shuffle``, ``standardize``, and for a fit that was
-            cut off ``epochs``, ``patience`` and ``checkpoint_every``.
+            ``learning_rate``, ``batch_size``, ``l2``, ``clip_norm``, ``shuffle``, ``standardize``, and for a
+            fit that was cut off ``epochs``, ``patience``, ``min_delta`` and ``checkpoint_every``.
 
         Returns
         -------
@@ -377,23 +504,34 @@ class Trainer:
 
         trainer, run = checkpoints.load(path, cls, n_threads, expected)
         data = trainer._data(X, y, sample_weight, validation_data)
-        checkpoints.require_same_data(path, trainer._data_seen, _fingerprints(*data))
+        prepared = data
+        if trainer.standardize and trainer._scaling is not None:
+            prepared = [trainer._standardised(*each) for each in zip(data, NAMES, strict=True)]
+        checkpoints.require_same_data(path, trainer._data_seen, _fingerprints(*prepared))
         if run is not None:
+            if run.monitored != (monitor is not None):
+                raise ValueError(
+                    f"monitor: the checkpoint {os.fspath(path)} is of a fit {'with' if run.monitored else 'without'}"
+                    " one; give the same"
+                )
             checkpoint = None if run.checkpoint_every is None else path
-            trainer._go_on(run, trainer.history, data, callback, progress, checkpoint)
+            trainer._go_on(run, trainer.history, data, monitor, callback, progress, checkpoint)
         return trainer
 
-    def _go_on(self, run, history, data, callback, progress, checkpoint):
+    def _go_on(self, run, history, data, monitor, callback, progress, checkpoint):
         """Train until the run is over, and return the history."""
-        if callback is not None and not callable(callback):
-            raise TypeError(f"callback: must be callable, got {type(callback).__name__}")
+        for name, function in (("callback", callback), ("monitor", monitor)):
+            if function is not None and not callable(function):
+                raise TypeError(f"{name}: must be callable, got {type(function).__name__}")
+        if monitor is not None and data[1] is None:
+            raise ValueError("monitor: needs validation_data, of which it judges the predictions")
         me, here = object(), (os.getpid(), id(self.network))
         try:
             if _under_way.setdefault(here, me) is not me:
                 raise RuntimeError(
                     "network: another fit of it is under way; wait for its end, or train a copy"
                 )
-            self._train(run, history, data, callback, progress, checkpoint)
+            self._train(run, history, data, monitor, callback, progress, checkpoint)
         finally:  # no call in here: after one the exception of a signal can come, and the entry would stay
             try:
                 if _under_way[here] is me:
@@ -410,50 +548,60 @@ class Trainer:
                 RuntimeWarning,
                 stacklevel=3,
             )
-        elif checkpoint is not None and history.stop_reason != "interrupted":
+            return history
+        if checkpoint is not None and history.stop_reason != "interrupted":
             self.save_checkpoint(checkpoint)
+        if self._scaling is not None:
+            lost = self._lost_in_folding(*data[0])
+            if lost:
+                warnings.warn(lost, RuntimeWarning, stacklevel=3)
         return history
 
-    def _train(self, run, history, data, callback, progress, checkpoint):
+    def _train(self, run, history, data, monitor, callback, progress, checkpoint):
         if not self.network.parameters.flags.writeable:
             raise ValueError("network: its parameters are read-only (memory-mapped?); give it a copy of them")
         if not self._moments.flags.writeable:  # of an unpickled trainer: joblib maps large arrays
             self._moments = self._moments.copy()
         bar = _progress_bar(run.epochs, run.epoch) if progress else nullcontext()
-        training, validation = data
-        self._data_seen = _fingerprints(training, validation)
+        prepared, new_scaling = data, False
         if self.standardize:
-            if self._scaling is None:
-                self._scaling = scaling.measure(*training)
-            training, validation = (self._standardised(each) for each in data)
+            new_scaling = self._scaling is None
+            measured = scaling.measure(*data[0]) if new_scaling else self._scaling
+            prepared = [self._standardised(*each, measured) for each in zip(data, NAMES, strict=True)]
+            self._scaling = measured
+        self._data_seen = _fingerprints(*prepared)
         if run.parameters is None:
             run.parameters = self._parameters()
+            if new_scaling:
+                scaling.clear_constant(matrices(run.parameters, self.network.sizes)[0], self._scaling)
             run.best = run.parameters.copy()
-        loop = self._loop(training, validation, run)
-        self.history, self._run = history, run
+        run.loop = self._loop(*prepared, run)
+        self._history, self._run = history, run
         if checkpoint is not None and not run.epoch:
             self.save_checkpoint(checkpoint)
         try:
             with bar as shown:
-                reason = self._epochs(loop, run, history, callback, shown, checkpoint)
+                monitored = monitor and self._monitored(monitor, *data[1])
+                reason = self._epochs(prepared, run, history, monitored, callback, shown, checkpoint)
             history.stop_reason = reason  # only now: closing the bar can fail
         except KeyboardInterrupt:
             history.stop_reason = "interrupted"
         finally:
             try:
-                self._finish(loop, run, history, validation)
+                self._finish(run, history)
             except BaseException as error:  # of a signal: once more, so that nothing stays half done
                 interrupted = isinstance(error, KeyboardInterrupt)
                 history.stop_reason = "interrupted" if interrupted else None
-                self._finish(loop, run, history, validation)
+                self._finish(run, history)
                 if not interrupted:
                     raise
 
-    def _finish(self, loop, run, history, validation):
+    def _finish(self, run, history):
         """Leave trainer, network and history as the end of a fit wants them."""
-        _record(run, history, loop)
+        loop = run.loop
+        _record(run, history)
         asked = run.patience is not None or history.stop_reason not in ("epochs", "callback")
-        if asked and not _last_is_best(loop, history.stop_reason, validation):
+        if asked and not _last_is_best(loop, history.stop_reason):
             run.parameters[:] = run.best
         self._steps = loop.steps
         if loop.diverged:
@@ -461,31 +609,79 @@ class Trainer:
         self._publish(run.parameters)
 
     def _data(self, X, y, sample_weight, validation_data):
-        """The checked (X, Y, w) of the training data, and of the validation data (None without)."""
-        training = self._checked((X, y, sample_weight), ("X", "y", "sample_weight"))
+        """The checked (X, Y, w) of the training data, and of the validation data (None without).
+
+        X and Y are as they are given with `standardize`, which is measured on them; else of the network's dtype.
+        """
+        training = self._checked((X, y, sample_weight), NAMES[0])
         if self.shuffle and len(training[0]) >= 2**32:
             raise ValueError("shuffle: takes fewer than 2**32 rows; train in parts, or with shuffle=False")
         if validation_data is None:
             return training, None
-        try:
-            Xv, yv = validation_data
-        except (TypeError, ValueError):
-            raise ValueError("validation_data: must be a pair (Xv, yv)") from None
-        return training, self._checked((Xv, yv, None), ("validation_data[0]", "validation_data[1]", ""))
+        if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
+            raise ValueError("validation_data: must be (Xv, yv) or (Xv, yv, wv)")
+        return training, self._checked((*validation_data, None)[:3], NAMES[1])
 
     def _checked(self, arrays, names):
         net = self.network
         features, _, outputs = net.sizes
-        checked = _checks.data(*arrays, net.dtype, features, outputs, names)
+        checked = _checks.data(*arrays, net.dtype, features, outputs, names, as_given=self.standardize)
         for array, name in zip(checked[:2], names, strict=False):
             _checks.finite(name, array)
         return tuple(_apart_from(net.parameters, array) for array in checked)
 
-    def _standardised(self, data):
+    def _standardised(self, data, names, measured=None):
+        """New (X, Y, w), standardised, in the network's dtype."""
         if data is None:
             return None
         X, Y, w = data
-        return *scaling.standardised(X, Y, self._scaling), w
+        X, Y = scaling.standardised(X, Y, measured or self._scaling, self.network.dtype)
+        _checks.finite(f"standardised {names[0]}", X)
+        _checks.finite(f"standardised {names[1]}", Y)
+        return X, Y, w
+
+    def _monitored(self, monitor, X, Y, w):
+        """A function that gives the monitor's value for the network as it is."""
+        if w is not None and not w.all():
+            X, Y = X[w > 0], Y[w > 0]
+        y = Y[:, 0] if Y.shape[1] == 1 else Y
+        return lambda: _checks.number(
+            "monitor: its result",
+            monitor(y, self.network.predict(X, n_threads=self.n_threads)),
+            -np.inf,
+            np.inf,
+        )
+
+    def _lost_in_folding(self, X, Y, w):
+        """What to warn of, where the network is worse on raw values than in training by more than rounding."""
+        net, measured = self.network, self._scaling
+        ratio, which, j = scaling.least_resolved(measured, net.dtype)
+        if ratio <= scaling.SAFE_RATIO:
+            return None
+        rows = np.arange(len(X)) if w is None else np.flatnonzero(w)
+        rows = rows[:: -(-len(rows) // ROWS_COMPARED)]
+        X, Y, w = X[rows], Y[rows], None if w is None else w[rows]
+        X_scaled, Y_scaled = scaling.standardised(X, Y, measured, np.float64)
+        E_scaled = kernels._forward(
+            X_scaled.astype(net.dtype), *matrices(self._left[1], net.sizes), self.n_threads
+        )
+        with np.errstate(over="ignore", invalid="ignore"):
+            E = (net.predict(X).reshape(Y.shape) - measured.mean_y) / measured.scale_y
+            raw, standardised = (
+                float(np.average(np.mean((each - Y_scaled) ** 2, axis=1), weights=w))
+                for each in (E, E_scaled)
+            )
+        if not scaling.is_lost(raw, standardised):
+            return None
+        names = net.feature_names if which == "X" else net.target_names
+        column = f"column {j} of {which}" if names is None else f"column {names[j]!r}"
+        wider = "dtype='float64' for the network, or " if net.dtype == np.float32 else ""
+        return (
+            f"the network, which takes raw values, has a loss of {raw:.3g} variances of the targets, and training"
+            f" had reached {standardised:.3g}: {net.dtype} does not hold the differences in {column} beside its"
+            f" values (mean / standard deviation: {ratio:.3g}); use {wider}values less their mean, in a larger"
+            " or smaller unit if they are extreme"
+        )
 
     def _parameters(self):
         """A copy of the network's parameters, as the training data need them."""
@@ -504,11 +700,28 @@ class Trainer:
         net = self.network
         raw = parameters
         if self._scaling is not None:
-            raw = parameters.copy()
-            scaling.fold(*matrices(raw, net.sizes), self._scaling)
-            self._left = raw, parameters.copy()
+            if self._left is None or not _same_bits(self._left[1], parameters):
+                raw = parameters.copy()
+                scaling.fold(*matrices(raw, net.sizes), self._scaling)
+                self._left = raw, parameters.copy()
+            raw = self._left[0]
         net.parameters[:] = raw
         net.trained = True
+
+    def _take_over(self, run):
+        """Train on with what a callback has made of the network's parameters since they were published."""
+        net = self.network
+        if not run.published or _same_bits(
+            net.parameters, run.parameters if self._scaling is None else self._left[0]
+        ):
+            return
+        run.parameters[:] = self._parameters()
+        if self._scaling is not None:
+            self._left = net.parameters.copy(), run.parameters.copy()
+        run.changed = True
+
+    def _settings(self):
+        return self.optimizer, self.batch_size, self.l2, self.clip_norm, self.shuffle, self.n_threads
 
     def _loop(self, training, validation, run):
         X, Y, _ = training
@@ -524,40 +737,60 @@ class Trainer:
             units,
             self.network.sizes,
             optimizer=optimizers.compiled(
-                self.optimizer, l2=self.l2, l2_over_weight=self._l2_over_weight, steps=self._steps
+                self.optimizer,
+                l2=self.l2,
+                l2_over_weight=self._l2_over_weight,
+                clip_norm=self.clip_norm,
+                steps=self._steps,
             ),
             batch_size=self.batch_size or len(X),
             bit_generator=self._bit_generator if self.shuffle else None,
             max_epochs=run.epochs,
             patience=run.patience or 0,
+            min_delta=run.min_delta,
+            judged_outside=run.monitored,
+            lock=self._bit_generator.lock if self._shares_random else None,
             mean_square=units @ mean_squares / outputs,
             threads=self.n_threads,
             epoch=run.epoch,
             best_epoch=run.best_epoch,
             best_loss=run.best_loss,
+            improved_epoch=run.improved_epoch,
+            improved_loss=run.improved_loss,
             limit=run.limit,
         )
 
-    def _epochs(self, loop, run, history, callback, bar, checkpoint):
+    def _epochs(self, data, run, history, monitored, callback, bar, checkpoint):
         """Train until there is a reason to stop, and return it."""
-        run.losses = np.empty((2, 1 if callback else EPOCHS_AT_ONCE))
+        run.losses = np.empty((2, 1 if callback or monitored else EPOCHS_AT_ONCE))
         every = EPOCHS_AT_ONCE if checkpoint is None else run.checkpoint_every
-        out_of_patience = run.patience and run.epoch - run.best_epoch > run.patience
+        out_of_patience = run.patience and run.epoch - run.improved_epoch > run.patience
         reason = "patience" if out_of_patience else None  # saved by a callback in the last epoch
         while reason is None:
-            before, run.started = loop.epoch, time.perf_counter()
+            loop = run.loop
+            before, run.started, run.values = loop.epoch, time.perf_counter(), []
             reason = loop.run(*run.losses[:, : every - before % every])
             done = loop.epoch - before
-            _record(run, history, loop)
+            due = checkpoint is not None and done and loop.epoch % every == 0
+            if done and (callback or due or monitored):
+                self._publish(run.parameters)
+                run.published = True
+            if monitored and done and reason != "diverged":
+                value = monitored()
+                reason = loop.judge(value) or reason
+                run.values = [value]
+            _record(run, history)
             self._steps = loop.steps
             if bar and done:
                 bar.update(done)
                 bar.set_postfix(loss=f"{history.loss[-1]:.4g}", refresh=False)
-            due = checkpoint is not None and done and loop.epoch % every == 0
-            if done and (callback or due):
-                self._publish(run.parameters)
-            if callback and done and callback(loop.epoch - 1, history) and reason is None:
-                reason = "callback"
+            if callback and done:
+                settings = self._settings()
+                if _says_stop(callback(loop.epoch - 1, history)) and reason is None:
+                    reason = "callback"
+                self._take_over(run)
+                if (run.changed or self._settings() != settings) and reason != "diverged":
+                    run.loop, run.changed = self._loop(*data, run), False
             if due and reason is None:
                 self.save_checkpoint(checkpoint)
         return reason
@@ -568,9 +801,24 @@ def _apart_from(parameters, array):
     return array.copy() if array is not None and np.may_share_memory(array, parameters) else array
 
 
+def _same_bits(one, other):
+    """Whether two arrays of a dtype are the same, NaN and all."""
+    return np.array_equal(one.view(np.uint8), other.view(np.uint8))
+
+
+def _says_stop(answer):
+    """Whether a callback's answer is to stop: True."""
+    if answer is None or isinstance(answer, bool | np.bool_):
+        return bool(answer)
+    raise TypeError(
+        f"callback: must return True to stop, False or None to go on, got {type(answer).__name__} {answer!r:.40}; "
+        "end it with `return None`"
+    )
+
+
 def _fingerprints(training, validation):
     """Shape and check sum of each array of the data, in order; None for what is not there."""
-    arrays = (*training, *(validation or (None, None, None))[:2])
+    arrays = (*training, *(validation or (None, None, None)))
     return [None if array is None else [list(array.shape), _check_sum(array)] for array in arrays]
 
 
@@ -588,22 +836,25 @@ def _check_sum(array):
     return zlib.crc32(np.concatenate([*(square.sum(axis, dtype=bits.dtype) for axis in (0, 1)), rest]))
 
 
-def _record(run, history, loop):
+def _record(run, history):
     """Add the epochs since the last record. A signal can cut it short: begun again, it starts over."""
+    loop = run.loop
     before, new = run.epoch, loop.epoch - run.epoch
     seconds = time.perf_counter() - run.started
     if new:
         history.loss[before:] = run.losses[0, :new].tolist()
         history.validation_loss[before:] = run.losses[1, :new].tolist() if loop.validates else []
         history.seconds[before:] = [seconds / new] * new
+        history.monitor[before:] = run.values
         history.best_epoch = loop.best_epoch if loop.best_epoch >= 0 else None
     run.best_epoch, run.best_loss, run.limit = loop.best_epoch, loop.best_loss, loop.limit
+    run.improved_epoch, run.improved_loss = loop.improved_epoch, loop.improved_loss
     run.epoch = loop.epoch
 
 
-def _last_is_best(loop, reason, validation):
+def _last_is_best(loop, reason):
     """Whether the last weights, which no epoch has measured, beat the best ones that one has."""
-    if loop.diverged or reason is None or validation is not None:
+    if loop.diverged or reason is None or loop.validates:
         return False
     if reason == "interrupted":
         return loop.running_loss <= loop.best_loss and loop.sound()

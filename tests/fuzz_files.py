@@ -98,7 +98,10 @@ def use_checkpoint(path):
 def or_refused(path, load):
     """What is loaded; None where that is a ValueError, which must name the file or the argument."""
     try:
-        return load()
+        with warnings.catch_warnings(
+            action="ignore", category=UserWarning
+        ):  # names that do not fit are left out
+            return load()
     except ValueError as error:
         if str(path) in str(error) or str(error).startswith(("X: ", "y: ")):
             return None
@@ -209,9 +212,9 @@ def places(node, path=()):
 @functools.cache
 def model(sizes=SIZES, dtype="float32"):
     """A small model file."""
-    net = MLP(sizes, dtype)
+    net = MLP(sizes, dtype=dtype)
     net.parameters[:] = np.arange(net.parameters.size) / 8 - 0.5
-    net.feature_names, net.target_names = tuple("aç"), ("t",)
+    net.feature_names, net.target_names = tuple("aç"[: sizes[0]]), tuple("tu"[: sizes[2]])
     return written(net.save)
 
 
@@ -234,13 +237,14 @@ def checkpoint(cut_off=False, standardize=False, bit_generator="PCG64", optimize
     trainer.fit(X, Y, epochs=3, callback=keep)
     content = contents[0] if cut_off else written(trainer.save_checkpoint)
     tensors = {name: rounded(array) for name, array in safetensors.numpy.load(content).items()}
-    state = {("run", "best_loss"): 1.0, ("run", "limit"): 1e13} if cut_off else {}
+    names = {"best_loss": 1.0, "improved_loss": 1.0, "limit": 1e13}
+    state = {("run", name): value for name, value in names.items()} if cut_off else {}
     tensors |= {"loss": np.array([1.0]), "seconds": np.array([0.25])}
     return changed(content, state=state, tensors=tensors)
 
 
 def rounded(array):
-    return np.round(array * 64) / 64 if array.size else array
+    return np.round(array * 64) / 64 if array.size and array.dtype.kind == "f" else array
 
 
 def written(save):

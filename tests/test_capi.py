@@ -42,7 +42,7 @@ def address(array):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("sizes", "n"), CASES)
 def test_predictions_have_the_bits_of_predict(build, rng, sizes, n, dtype):
-    net = MLP(sizes, dtype)
+    net = MLP(sizes, dtype=dtype)
     X = rng.normal(size=(n, sizes[0])).astype(dtype)
     E = np.full((n, sizes[2]), np.nan, dtype)
     predict, _ = functions(dtype)
@@ -54,7 +54,7 @@ def test_predictions_have_the_bits_of_predict(build, rng, sizes, n, dtype):
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize(("sizes", "n"), CASES)
 def test_loss_and_gradients_have_the_bits_of_the_method(build, rng, sizes, n, weighted, dtype):
-    net = MLP(sizes, dtype)
+    net = MLP(sizes, dtype=dtype)
     X, Y = (rng.normal(size=(n, columns)).astype(dtype) for columns in sizes[::2])
     w = rng.uniform(0.5, 1, n).astype(dtype) if weighted else None
     gradients = np.full_like(net.parameters, np.nan)

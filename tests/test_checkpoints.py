@@ -106,7 +106,7 @@ def problem(case):
 
 def new_trainer(case):
     sizes, dtype, settings, _, _ = CASES[case]
-    return Trainer(MLP(sizes, dtype, seed=1), seed=2, **settings)
+    return Trainer(MLP(sizes, dtype=dtype, seed=1), seed=2, **settings)
 
 
 def start(case):
@@ -121,6 +121,10 @@ def start(case):
 def fit(trainer, case, epochs=EPOCHS, **options):
     X, y, more = problem(case)
     return trainer.fit(X, y, epochs, **more, **CASES[case][3], **options)
+
+
+def resume_on(path, X, y, sample_weight, validation_data, **options):
+    return Trainer.resume(path, X, y, sample_weight=sample_weight, validation_data=validation_data, **options)
 
 
 def resume(path, case, **options):
@@ -348,7 +352,7 @@ def test_27_what_counts_as_divergence_goes_on(tmp_path):
     """A network that starts 10**13 times worse than predicting 0: that is no divergence, nor is it later."""
     path = tmp_path / "checkpoint.safetensors"
     X, y, _, _ = everything()
-    net = MLP((3, 4, 1), "float64")
+    net = MLP((3, 4, 1), dtype="float64")
     net.parameters *= 1e4
     trainer = Trainer(net, SGD(1e-30), seed=1)
     with pytest.raises(Cut):
@@ -518,8 +522,8 @@ def cut(tmp_path):
             X,
             y,
             EPOCHS,
-            w,
-            validation,
+            sample_weight=w,
+            validation_data=validation,
             patience=10,
             callback=cut_at(5),
             checkpoint=path,
@@ -571,9 +575,9 @@ def test_27_other_data_are_refused(cut, what):
     change, message = OTHER_DATA[what]
     before = cut.read_bytes()
     with pytest.raises(ValueError, match=message):
-        Trainer.resume(cut, *change(*everything()))
+        resume_on(cut, *change(*everything()))
     assert cut.read_bytes() == before
-    assert Trainer.resume(cut, *everything()).history.stop_reason == "epochs"
+    assert resume_on(cut, *everything()).history.stop_reason == "epochs"
 
 
 @pytest.mark.parametrize("add", ["sample_weight", "validation_data"])
@@ -589,7 +593,7 @@ def test_27_data_that_the_fit_had_not_are_refused(tmp_path, add):
 def test_27_one_changed_bit_of_large_data_is_seen(tmp_path, rng, dtype):
     """Also numbers that change places: a large array's check sum is one of sums."""
     path, X = tmp_path / "checkpoint", rng.random((30_011, 3), dtype=dtype)
-    trainer = Trainer(MLP((3, 4, 1), dtype), batch_size=None)
+    trainer = Trainer(MLP((3, 4, 1), dtype=dtype), batch_size=None)
     trainer.fit(X, X[:, 0], 1)
     trainer.save_checkpoint(path)
     assert Trainer.resume(path, X.copy(), X[:, 0]).history.loss == trainer.history.loss
@@ -612,9 +616,7 @@ def test_27_one_changed_bit_of_large_data_is_seen(tmp_path, rng, dtype):
 
 def test_27_the_same_numbers_in_other_types_are_the_same_data(cut):
     X, y, w, (Xv, yv) = everything()
-    resumed = Trainer.resume(
-        cut, X.astype("float64"), y.reshape(-1, 1), w.tolist(), (np.asfortranarray(Xv), yv)
-    )
+    resumed = resume_on(cut, X.astype("float64"), y.reshape(-1, 1), w.tolist(), (np.asfortranarray(Xv), yv))
     assert resumed.history.stop_reason == "epochs"
 
 
@@ -636,8 +638,8 @@ AS_SAVED = {
 def test_27_settings_as_expected(cut):
     copy = cut.with_name("copy.safetensors")
     shutil.copy(cut, copy)
-    Trainer.resume(cut, *everything(), **AS_SAVED)
-    Trainer.resume(copy, *everything(), sizes=[3, 4, 1], dtype=np.float32, optimizer=Adam(0.01))
+    resume_on(cut, *everything(), **AS_SAVED)
+    resume_on(copy, *everything(), sizes=[3, 4, 1], dtype=np.float32, optimizer=Adam(0.01))
 
 
 @pytest.mark.parametrize(
@@ -666,14 +668,14 @@ def test_27_other_settings_are_refused(cut, name, value):
     before = cut.read_bytes()
     message = rf"^{name}: the checkpoint .*checkpoint\.safetensors has .*, not "
     with pytest.raises(ValueError, match=message):
-        Trainer.resume(cut, *everything(), **(AS_SAVED | {name: value}))
+        resume_on(cut, *everything(), **(AS_SAVED | {name: value}))
     assert cut.read_bytes() == before
 
 
 @pytest.mark.parametrize("name", ["seed", "hidden", "n_epochs"])
 def test_27_settings_that_there_are_not(cut, name):
     with pytest.raises(TypeError, match=rf"^{name}: a checkpoint has no such setting; it has sizes, dtype"):
-        Trainer.resume(cut, *everything(), **{name: 1})
+        resume_on(cut, *everything(), **{name: 1})
 
 
 def test_27_a_finished_fit_has_no_epochs_to_expect(tmp_path):
@@ -692,7 +694,7 @@ def test_27_a_new_fit_does_not_replace_one_that_was_cut_off(cut):
         Trainer(net).fit(X, y, epochs=2, checkpoint=cut)
     assert cut.read_bytes() == before
     np.testing.assert_array_equal(net.parameters, parameters)
-    assert Trainer.resume(cut, *everything()).history.stop_reason == "epochs"
+    assert resume_on(cut, *everything()).history.stop_reason == "epochs"
     Trainer(net).fit(X, y, epochs=2, checkpoint=cut)  # now that one is over
     assert len(Trainer.resume(cut, X, y).history.loss) == 2
 
@@ -836,7 +838,7 @@ def test_12_a_fit_that_diverges_leaves_the_last_checkpoint(tmp_path):
     """And diverges again, at the same epoch, when it is resumed."""
     path = tmp_path / "checkpoint.safetensors"
     X, y, _, _ = everything()
-    trainer = Trainer(MLP((3, 4, 1), "float64"), SGD(8.0), seed=1)
+    trainer = Trainer(MLP((3, 4, 1), dtype="float64"), SGD(8.0), seed=1)
     with pytest.warns(RuntimeWarning, match="diverged"):
         history = trainer.fit(X, y, epochs=1000, checkpoint=path, checkpoint_every=1)
     assert history.stop_reason == "diverged"
@@ -863,7 +865,7 @@ def test_21_after_an_exception_the_trainer_can_be_used(tmp_path):
 def under_way():
     """A fit that has come to its third epoch and waits, in a thread: (trainer, X, y, function to end it)."""
     X, y, _, _ = everything()
-    trainer = Trainer(MLP((3, 4, 1), "float64", seed=1), learning_rate=0.01, seed=1, standardize=True)
+    trainer = Trainer(MLP((3, 4, 1), dtype="float64", seed=1), learning_rate=0.01, seed=1, standardize=True)
     there, further = threading.Event(), threading.Event()
 
     def wait(epoch, history):
@@ -895,7 +897,7 @@ def test_23_two_fits_of_one_network(tmp_path, under_way, second):
     np.testing.assert_array_equal(trainer.network.parameters, before)
     assert list(tmp_path.iterdir()) == []
     end()
-    alone = Trainer(MLP((3, 4, 1), "float64", seed=1), learning_rate=0.01, seed=1, standardize=True)
+    alone = Trainer(MLP((3, 4, 1), dtype="float64", seed=1), learning_rate=0.01, seed=1, standardize=True)
     alone.fit(X, y, EPOCHS)
     assert state(trainer) == state(alone)
     assert other.fit(X, y, epochs=3).stop_reason == "epochs"

@@ -160,7 +160,7 @@ def test_predict_takes_columns_by_name(folder, capsys):
 
 
 def test_predict_without_names_takes_columns_in_order(folder, capsys):
-    net = fastmlp.MLP((2, 3, 2), "float64", seed=1)
+    net = fastmlp.MLP((2, 3, 2), dtype="float64", seed=1)
     net.save("net.safetensors")
     (folder / "some.csv").write_text("p,q\n1,2\n3,4\n")
     assert main(["predict", "net.safetensors", "some.csv"]) == 0

@@ -15,11 +15,11 @@ SIZES = [(3, 4, 1), (5, 13, 3), (1, 1, 1), (20, 70, 2)]
 
 def networks(dtype):
     for sizes in SIZES:
-        net = MLP(sizes, dtype, init="uniform", seed=1)
+        net = MLP(sizes, dtype=dtype, init="uniform", seed=1)
         net.parameters -= 0.4
         yield net
     X, y = load_titanic()
-    net = MLP((3, 4, 1), dtype)
+    net = MLP((3, 4, 1), dtype=dtype)
     Trainer(net, standardize=True, seed=0).fit(X, y, epochs=5)
     net.feature_names, net.target_names = ("age", "class*/", "survived\n\\"), ("fare",)
     yield net

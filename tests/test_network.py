@@ -212,7 +212,7 @@ def test_show_config(capsys):
 )
 def test_few_rows_have_the_bits_of_many(build, rng, sizes, dtype):
     """Also where a row is infinite: it must not come through the unused lanes of the last units."""
-    net = MLP(sizes, dtype, seed=0)
+    net = MLP(sizes, dtype=dtype, seed=0)
     X = rng.normal(size=(100, sizes[0])).astype(dtype)
     X[::7, 0] = np.inf
     X[3::7, -1] = np.nan
@@ -226,7 +226,7 @@ def test_few_rows_have_the_bits_of_many(build, rng, sizes, dtype):
 
 
 def test_few_rows_that_are_not_ready_take_the_long_way(rng):
-    net = MLP((3, 4, 1), "float64", seed=0)
+    net = MLP((3, 4, 1), dtype="float64", seed=0)
     X = rng.normal(size=(4, 3))
     expected = net.predict(X)
     misaligned = np.frombuffer(b"." + X.tobytes(), dtype=np.uint8)[1:].view(np.float64).reshape(4, 3)
@@ -248,7 +248,7 @@ def test_few_rows_that_are_not_ready_take_the_long_way(rng):
 @pytest.mark.parametrize("sizes", [(3, 33, 2), (40, 17, 3), (7, 130, 2), (5, 200, 1)])
 def test_what_memory_held_before_does_not_come_through(build, rng, sizes):
     """Predictions of few rows pad the weights in memory that nobody has cleared."""
-    net = MLP(sizes, "float64", seed=0)
+    net = MLP(sizes, dtype="float64", seed=0)
     X = rng.normal(size=(5, sizes[0]))
     expected = kernels._forward(X, *net.weights)
     for size in range(1024, 8192, 64):

@@ -345,7 +345,7 @@ def test_predictions_do_not_depend_on_the_other_rows(build, dtype, sizes, count,
     n, d, h, m = sizes
     rng = np.random.default_rng(seed)
     first = rng.integers(n)
-    net = MLP((d, h, m), dtype)
+    net = MLP((d, h, m), dtype=dtype)
     net.weights[0][:], net.weights[1][:] = W1, W2
     with kernels_of(build):
         together = kernels.forward(X, W1, W2)
@@ -475,7 +475,7 @@ def test_fits_are_those_of_the_reference(
     n, d, h, m = sizes
     X, Y, W1, W2, w = normal_numbers(sizes, weighted, "float64", seed)
     batch_size = -(-n // batches)
-    net = MLP((d, h, m), "float64")
+    net = MLP((d, h, m), dtype="float64")
     net.weights[0][:], net.weights[1][:] = W1, W2 = W1 / np.sqrt(d + 1), W2 / np.sqrt(h + 1)
     with kernels_of(build):
         trainer = Trainer(net, optimizer, batch_size=batch_size, l2=l2, shuffle=shuffle, seed=seed)

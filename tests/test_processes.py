@@ -282,7 +282,7 @@ def test_22_arrays_that_another_thread_changes(tmp_path, changed, n_threads):
                 if not changing.ident:
                     changing.start()
 
-            history = trainer.fit(X, y, 200, w, validation_data=(X, y), callback=begin)
+            history = trainer.fit(X, y, 200, sample_weight=w, validation_data=(X, y), callback=begin)
             stop.set()
             changing.join()
             stop.clear()

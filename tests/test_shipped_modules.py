@@ -148,7 +148,7 @@ def test_14_nan_comes_out_where_the_reference_has_it(build, dtype, sizes, name):
             np.testing.assert_array_equal(np.isnan(ours), np.isnan(theirs), err_msg=str(place))
         assert np.isnan(found[1])
         assert np.isnan(kernels._loss(X, Y, w, W1, W2))
-        net = MLP(sizes, dtype)
+        net = MLP(sizes, dtype=dtype)
         net.weights[0][:], net.weights[1][:] = W1, W2
         few = net.predict(X[:2]), net.predict(X[:7])  # straight from the parameters
         for rows in few:
@@ -190,11 +190,11 @@ def test_14_a_loss_of_nan_is_divergence(build, dtype, sizes):
     X, Y = training_data(sizes, dtype)
     large = float(np.finfo(dtype).max)
 
-    of_training = MLP(sizes, dtype)
+    of_training = MLP(sizes, dtype=dtype)
     of_training.weights[1][0] = np.nan
     assert diverges(of_training, X, Y).loss == []
 
-    of_validation = MLP(sizes, dtype)
+    of_validation = MLP(sizes, dtype=dtype)
     W1, W2 = of_validation.weights
     W1[:], W2[:] = 2, 0.1
     W2[0], W2[1] = 2, -2  # infinity less infinity
@@ -204,7 +204,7 @@ def test_14_a_loss_of_nan_is_divergence(build, dtype, sizes):
     assert history.loss == history.validation_loss == []
 
     # a step that only the closing check sees the end of, with weights of infinity, of both signs
-    of_last_step = MLP(sizes, dtype, seed=1)
+    of_last_step = MLP(sizes, dtype=dtype, seed=1)
     before = of_last_step.parameters.copy()
     loss, *gradients = reference.loss_and_gradients(X, Y, *of_last_step.weights)
     penalties = reference.penalty(*of_last_step.weights, np.array(large, dtype))[1:]
@@ -220,7 +220,7 @@ def test_14_a_loss_of_nan_is_divergence(build, dtype, sizes):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_14_a_loss_of_infinity_is_divergence(build, dtype):
-    net = MLP((3, 4, 1), dtype)
+    net = MLP((3, 4, 1), dtype=dtype)
     net.parameters[:] = 1
     X, Y = training_data(net.sizes, dtype)
     assert diverges(net, np.full_like(X, np.finfo(dtype).max / 8), Y).loss == []
@@ -377,7 +377,7 @@ for dtype in ("float32", "float64"):
         d, h, m = sizes
         rng = np.random.default_rng(0)
         X, Y = rng.integers(-8, 9, (100, d)) / 4, rng.integers(-8, 9, (100, m)) / 4
-        net = fastmlp.MLP(sizes, dtype)
+        net = fastmlp.MLP(sizes, dtype=dtype)
         net.parameters[:] = rng.integers(-8, 9, net.parameters.size) / 16
         case = f"{dtype} {sizes}"
         results[case + " E"] = net.predict(X).ravel().tolist()

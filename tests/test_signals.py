@@ -84,7 +84,7 @@ standardize = way in ("validation", "patience")
 
 
 def new():
-    net = MLP((3, 4, 1), "float64", seed=1)
+    net = MLP((3, 4, 1), dtype="float64", seed=1)
     rate = 1e30 if way == "diverging" else 0.05
     return Trainer(net, learning_rate=rate, batch_size=None, seed=1, standardize=standardize)
 
@@ -113,8 +113,9 @@ def undisturbed():
     options["callback"] = lambda *_: found.append(net.parameters.copy())
     before = net.parameters.copy()
     trainer.fit(X, y, EPOCHS, **options)
-    start = MLP((3, 4, 1), "float64", seed=1)
+    start = MLP((3, 4, 1), dtype="float64", seed=1)
     if standardize:
+        scaling.clear_constant(start.weights[0], trainer._scaling)
         scaling.fold(*start.weights, trainer._scaling)
     return before, [start.parameters, *found], net.parameters
 
@@ -339,11 +340,11 @@ rng = np.random.default_rng(0)
 
 
 def new(n_threads=1):
-    net = MLP((3, 16, 1), "float64", seed=1)
+    net = MLP((3, 16, 1), dtype="float64", seed=1)
     return Trainer(net, learning_rate=0.01, seed=1, n_threads=n_threads)
 
 
-states, trainer = [MLP((3, 16, 1), "float64", seed=1).parameters], new()
+states, trainer = [MLP((3, 16, 1), dtype="float64", seed=1).parameters], new()
 trainer.fit(X, y, epochs, validation_data=validation,
             callback=lambda *_: states.append(trainer.network.parameters.copy()))
 seconds = sum(trainer.history.seconds)
@@ -417,7 +418,7 @@ def rising():
     Most rows are 0, and their loss falls: a look at the first ones is no judgement.
     """
     X = np.concatenate([np.zeros((1100, 3)), np.random.default_rng(0).normal(size=(100, 3))])
-    net = MLP((3, 4, 1), "float64", seed=1)
+    net = MLP((3, 4, 1), dtype="float64", seed=1)
     np.abs(net.parameters, out=net.parameters)
     return Trainer(net, "sgd", 1.0, batch_size=None), X, 5 * np.abs(X[:, 0])
 
@@ -535,7 +536,7 @@ X, y = (part[:200] for part in fastmlp.load_titanic())
 
 
 def fit(**options):
-    trainer = Trainer(MLP((3, 4, 1), "float64", seed=1), seed=1, standardize=True)
+    trainer = Trainer(MLP((3, 4, 1), dtype="float64", seed=1), seed=1, standardize=True)
     trainer.fit(X, y, 400, **options)
     return trainer.network.parameters
 

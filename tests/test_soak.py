@@ -44,7 +44,7 @@ def fit_again(epoch, history):
 
 
 def new(dtype="float32", **settings):
-    return Trainer(MLP((3, 4, 1), dtype, seed=1), seed=1, **settings)
+    return Trainer(MLP((3, 4, 1), dtype=dtype, seed=1), seed=1, **settings)
 
 
 def fit(i):

@@ -45,7 +45,7 @@ def started(monkeypatch):
 
 def trained(sizes, data, n_threads, batch_size=None, dtype="float32", epochs=3, seed=0, **options):
     X, Y, w = data
-    net = MLP(sizes, dtype, seed=seed)
+    net = MLP(sizes, dtype=dtype, seed=seed)
     trainer = Trainer(net, "adam", batch_size=batch_size, seed=seed, n_threads=n_threads)
     history = trainer.fit(X, Y, epochs, sample_weight=w, **options)
     return net.parameters.tobytes(), history.loss, history.validation_loss
@@ -105,7 +105,7 @@ def test_environment_sets_the_default():
 def test_little_work_starts_no_threads(started, dtype):
     data = problem((3, 4, 1), 1309, dtype)
     trained((3, 4, 1), data, 4, dtype=dtype)
-    MLP((3, 4, 1), dtype).predict(data[0], n_threads=4)
+    MLP((3, 4, 1), dtype=dtype).predict(data[0], n_threads=4)
     assert not started
 
 

@@ -92,7 +92,7 @@ def test_gradients_of_any_sizes_are_those_of_autograd(torch, build, sizes, weigh
 @pytest.mark.parametrize("m", [1, 3])
 def test_steps_are_those_of_torch(torch, rng, ours, theirs, m):
     X, Y, W1, W2 = draw(rng, 60, 3, 5, m)
-    net = MLP((3, 5, m), "float64")
+    net = MLP((3, 5, m), dtype="float64")
     for W, start in zip(net.weights, (W1, W2), strict=True):
         W[:] = start
     trainer = Trainer(net, ours, batch_size=None)
@@ -111,7 +111,7 @@ def test_steps_are_those_of_torch(torch, rng, ours, theirs, m):
 
 def test_tensors_are_taken(torch, rng):
     X, Y, _, _ = draw(rng, 20, 3, 4, 1)
-    net = MLP((3, 4, 1), "float64")
+    net = MLP((3, 4, 1), dtype="float64")
     np.testing.assert_array_equal(net.predict(torch.from_numpy(X)), net.predict(X))
     assert net.loss(torch.from_numpy(X), torch.from_numpy(Y)) == net.loss(X, Y)
 
@@ -119,7 +119,7 @@ def test_tensors_are_taken(torch, rng):
 def test_model_file_is_a_state_dict(torch, rng, tmp_path):
     from safetensors.torch import load_file
 
-    net = MLP((3, 4, 2), "float64", seed=1)
+    net = MLP((3, 4, 2), dtype="float64", seed=1)
     net.save(tmp_path / "net.safetensors")
     module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2)).double()
     module.load_state_dict(load_file(tmp_path / "net.safetensors"))

@@ -62,10 +62,10 @@ def test_trajectory_is_that_of_the_reference(build, rng, name, m, weighted, l2, 
     optimizer, step = OPTIMIZERS[name]
     X, Y, w = problem(rng, m, dtype=dtype)
     w = w if weighted else None
-    expected = Reference(MLP((3, 5, m), dtype, seed=1), optimizer, step)
+    expected = Reference(MLP((3, 5, m), dtype=dtype, seed=1), optimizer, step)
     tolerance = 1e-12 if dtype == "float64" else 2e-5
     for steps in range(1, STEPS + 1):
-        net = MLP((3, 5, m), dtype, seed=1)
+        net = MLP((3, 5, m), dtype=dtype, seed=1)
         trainer = Trainer(net, optimizer, batch_size=BATCH, l2=l2, shuffle=False)
         rows = steps * BATCH
         trainer.fit(X[:rows], Y[:rows], epochs=1, sample_weight=None if w is None else w[:rows])
@@ -78,7 +78,7 @@ def test_continued_fits_are_the_reference_too(build, rng, name):
     """Ten full-batch fits of one step: moments and step count go on."""
     optimizer, step = OPTIMIZERS[name]
     X, Y, _ = problem(rng)
-    net = MLP((3, 5, 1), "float64", seed=1)
+    net = MLP((3, 5, 1), dtype="float64", seed=1)
     trainer = Trainer(net, optimizer, batch_size=None)
     expected = Reference(net, optimizer, step)
     for _ in range(STEPS):
@@ -93,7 +93,7 @@ def test_shuffled_epochs_are_the_reference(build, rng, hidden):
     """Orders, the smaller last batch and the reported losses, over several epochs."""
     X, Y, w = problem(rng, n=53)
     optimizer, step = OPTIMIZERS["adam"]
-    net = MLP((3, hidden, 1), "float64", seed=1)
+    net = MLP((3, hidden, 1), dtype="float64", seed=1)
     expected = Reference(net, optimizer, step)
     history = Trainer(net, optimizer, batch_size=8, seed=7).fit(X, Y, epochs=5, sample_weight=w)
     rng = np.random.default_rng(7)
@@ -111,7 +111,7 @@ def test_shuffled_epochs_are_the_reference(build, rng, hidden):
 def test_every_row_is_drawn_in_the_order_of_the_reference(n):
     """A rate so small that nothing moves, and targets that tell the rows: which batch saw which row."""
     X, y = np.zeros((n, 1)), 2.0 ** -np.arange(n) if n <= 3 else np.arange(n, dtype=float)
-    net = MLP((1, 1, 1), "float64")
+    net = MLP((1, 1, 1), dtype="float64")
     net.parameters[:] = 0
     optimizer = SGD(learning_rate=1.0)
     history = Trainer(net, optimizer, batch_size=1, seed=5).fit(X, y, epochs=1)
@@ -129,7 +129,7 @@ def test_every_row_is_drawn_in_the_order_of_the_reference(n):
 def test_one_batch_an_epoch_draws_nothing(rng, batch_size):
     X, y, _ = problem(rng, n=20)
     trainers = [
-        Trainer(MLP((3, 5, 1), "float64"), batch_size=batch_size, shuffle=shuffle, seed=1)
+        Trainer(MLP((3, 5, 1), dtype="float64"), batch_size=batch_size, shuffle=shuffle, seed=1)
         for shuffle in (False, True)
     ]
     losses = [trainer.fit(X, y, epochs=5).loss for trainer in trainers]
@@ -171,7 +171,7 @@ def test_standardize_is_training_on_standardised_data(tmp_path, rng, m, weighted
     np.testing.assert_allclose(np.average(Xs, axis=0, weights=w), 0, atol=1e-12)
     np.testing.assert_allclose(np.average(Ys**2, axis=0, weights=w), 1, rtol=1e-12)
 
-    raw, scaled = MLP((3, 5, m), "float64", seed=4), MLP((3, 5, m), "float64", seed=4)
+    raw, scaled = MLP((3, 5, m), dtype="float64", seed=4), MLP((3, 5, m), dtype="float64", seed=4)
     settings = dict(optimizer="adam", learning_rate=0.01, seed=4)
     history = Trainer(raw, standardize=True, **settings).fit(
         X, Y, epochs=4, sample_weight=w, validation_data=(X, Y)
@@ -187,7 +187,7 @@ def test_standardize_is_training_on_standardised_data(tmp_path, rng, m, weighted
 @pytest.mark.parametrize("loaded", [False, True])
 def test_standardize_goes_on_from_a_trained_network(tmp_path, loaded):
     X, y = fastmlp.load_titanic()
-    net = MLP((3, 4, 1), "float64", seed=1)
+    net = MLP((3, 4, 1), dtype="float64", seed=1)
     Trainer(net, learning_rate=0.01, seed=1, standardize=True).fit(X, y, epochs=100)
     if loaded:
         net.save(tmp_path / "net.safetensors")
@@ -219,7 +219,7 @@ def test_a_constant_column_is_only_moved():
 
 def test_changed_weights_are_what_the_next_fit_starts_from():
     X, y = fastmlp.load_titanic()
-    net = MLP((3, 4, 1), "float64", seed=1)
+    net = MLP((3, 4, 1), dtype="float64", seed=1)
     trainer = Trainer(net, SGD(learning_rate=1e-12), seed=1, standardize=True)
     trainer.fit(X, y, epochs=1)
     net.parameters *= 2
@@ -242,7 +242,7 @@ def test_validation_and_patience_restore_the_best():
 
 def test_a_row_of_validation_data_is_enough(rng):
     X, y, _ = problem(rng)
-    net = MLP((3, 5, 1), "float64", seed=1)
+    net = MLP((3, 5, 1), dtype="float64", seed=1)
     history = Trainer(net, seed=1).fit(X, y, epochs=2, validation_data=(X[:1], y[:1]))
     assert len(history.validation_loss) == 2
     assert history.validation_loss[-1] == net.loss(X[:1], y[:1])
@@ -274,7 +274,7 @@ def test_without_patience_the_last_weights_stay():
 def test_patience_on_the_training_loss(rng):
     """Full batch: the loss of an epoch is that of the weights at its start, to which it is restored."""
     X, Y, _ = problem(rng)
-    net = MLP((3, 5, 1), "float64", seed=1)
+    net = MLP((3, 5, 1), dtype="float64", seed=1)
     trainer = Trainer(net, SGD(learning_rate=0.5, momentum=0.9), batch_size=None)
     history = trainer.fit(X, Y, epochs=500, patience=5)
     assert history.stop_reason == "patience"
@@ -283,7 +283,7 @@ def test_patience_on_the_training_loss(rng):
 
 def test_patience_keeps_last_weights_that_are_best(rng):
     X, Y, _ = problem(rng)
-    net = MLP((3, 5, 1), "float64", seed=1)
+    net = MLP((3, 5, 1), dtype="float64", seed=1)
     history = Trainer(net, SGD(learning_rate=0.01), batch_size=None).fit(X, Y, epochs=10, patience=5)
     assert history.stop_reason == "epochs"
     assert net.loss(X, Y) < min(history.loss)
@@ -292,7 +292,7 @@ def test_patience_keeps_last_weights_that_are_best(rng):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("sizes", [(3, 4, 1), (3, 17, 2)])
 def test_nothing_to_learn_is_a_loss_of_exactly_0(build, rng, sizes, dtype):
-    net = MLP(sizes, dtype)
+    net = MLP(sizes, dtype=dtype)
     net.parameters[:] = 0
     X, Y = rng.normal(size=(100, 3)), np.zeros((100, sizes[2]))
     history = Trainer(net).fit(X, Y, 2, validation_data=(X, Y))
@@ -361,7 +361,7 @@ def test_batches_without_weight_are_passed_over(rng):
     X, Y, w = problem(rng, n=30)
     w[10:20] = 0
     optimizer, step = OPTIMIZERS["adam"]
-    net = MLP((3, 5, 1), "float64", seed=1)
+    net = MLP((3, 5, 1), dtype="float64", seed=1)
     expected = Reference(net, optimizer, step)
     history = Trainer(net, optimizer, batch_size=10, shuffle=False).fit(X, Y, epochs=2, sample_weight=w)
     losses = [expected.epoch(X, Y, in_batches(np.arange(30), 10), w) for _ in range(2)]
@@ -381,7 +381,7 @@ def test_first_rows_without_weight_are_no_divergence():
 def test_a_bad_start_is_no_divergence():
     """The first loss is 10**20 times that of predicting 0, and the next one a hundred times as much."""
     X, y = np.array([[1.0], [1.0], [30.0], [30.0]]), np.ones(4)
-    net = MLP((1, 1, 1), "float64")
+    net = MLP((1, 1, 1), dtype="float64")
     net.parameters[:] = 1e5
     history = Trainer(net, SGD(1e-30), batch_size=2, shuffle=False).fit(X, y, epochs=2)
     assert history.stop_reason == "epochs"
@@ -430,7 +430,7 @@ def test_20_interrupt_returns_within_a_second():
 @pytest.mark.parametrize("validation", [False, True])
 def test_20_interrupt_keeps_the_best_weights(validation):
     X, y = fastmlp.load_titanic()
-    net = MLP((3, 4, 1), "float64", seed=1)
+    net = MLP((3, 4, 1), dtype="float64", seed=1)
     data = (X, y) if validation else None
 
     def callback(epoch, history):
@@ -450,7 +450,7 @@ def test_20_interrupt_keeps_the_best_weights(validation):
 @pytest.mark.parametrize("epochs", [1, 50])
 def test_12_divergence_keeps_the_best_weights(dtype, batch_size, optimizer, epochs):
     X, y = fastmlp.load_titanic()
-    net = MLP((3, 4, 1), dtype, seed=1)
+    net = MLP((3, 4, 1), dtype=dtype, seed=1)
     trainer = Trainer(net, optimizer, learning_rate=1e30, batch_size=batch_size, seed=1)
     before = net.loss(X, y)
     with pytest.warns(RuntimeWarning, match=r"(?s)learning rate.*standardize=True"):

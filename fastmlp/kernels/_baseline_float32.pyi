@@ -33,6 +33,8 @@ class Fit:
     epoch: int
     best_epoch: int
     best_loss: float
+    improved_epoch: int
+    improved_loss: float
     limit: float
     def __init__(
         self,
@@ -49,11 +51,16 @@ class Fit:
         bit_generator: np.random.BitGenerator | None,
         max_epochs: int,
         patience: int,
+        min_delta: float,
+        judged_outside: bool,
+        lock: Any,
         mean_square: float,
         threads: int,
         epoch: int,
         best_epoch: int,
         best_loss: float,
+        improved_epoch: int,
+        improved_loss: float,
         limit: float,
     ) -> None: ...
     @property
@@ -64,6 +71,7 @@ class Fit:
     def validates(self) -> bool: ...
     @property
     def diverged(self) -> bool: ...
+    def judge(self, value: float) -> str | None: ...
     def sound(self) -> bool: ...
     def closing_loss(self) -> float: ...
     def run(self, losses: np.ndarray, validation_losses: np.ndarray) -> str | None: ...

@@ -2,7 +2,7 @@
 # what differs between them, real and vec, comes from simd.h and the compiler flags in setup.py.
 #
 # Every def here is private: shapes, dtypes, contiguity and aliasing have been checked above
-# (fastmlp/_checks.py), so nothing is checked again. Letters A..L are the nodes of reference.py.
+# (fastmlp/_checks.py), so only what a wrong pointer could come from is checked again. Letters A..L are the nodes of reference.py.
 
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
@@ -45,9 +45,23 @@ cdef extern from "simd.h" nogil:
     vec quotient(vec a, vec b)
 
 
-cdef inline real *elements(cnp.ndarray array) noexcept:
-    """The elements of a checked array; NULL for None."""
-    return NULL if array is None else <real *> cnp.PyArray_DATA(array)
+cdef real *elements(cnp.ndarray array, Py_ssize_t count) except? NULL:
+    """The elements of an array of `count` numbers; NULL for None.
+
+    Arguments have been checked above, but what a user does to an array in the meantime (resize, another dtype)
+    must not lead the kernels out of it.
+    """
+    if array is None:
+        return NULL
+    if (
+        cnp.PyArray_SIZE(array) != count or not cnp.PyArray_ISCARRAY_RO(array)
+        or cnp.PyArray_TYPE(array) != (cnp.NPY_FLOAT if sizeof(real) == sizeof(float) else cnp.NPY_DOUBLE)
+    ):
+        raise ValueError(
+            f"an array of {array.dtype} {(<object> array).shape} has come in place of one of {count} contiguous "
+            f"numbers of {8 * sizeof(real)} bits; do not resize or retype arrays that are in use"
+        )
+    return <real *> cnp.PyArray_DATA(array)
 
 
 include "product.pxi"

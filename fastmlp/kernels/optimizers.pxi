@@ -11,6 +11,7 @@ cdef struct Optimizer:
     double weight_decay
     double l2
     double l2_over_weight   # more of it, divided by the weight of the batch
+    double clip_norm        # of the gradient, at most; 0: any
     int64_t steps           # taken so far
 
 
@@ -25,6 +26,23 @@ cdef void add_penalty(real *gradient, const real *W, Py_ssize_t size, double l2)
     cdef real factor = <real> l2
     for i in range(size):
         gradient[i] += factor * W[i]
+
+
+cdef void clip(real *gradient, Py_ssize_t size, double max_norm) noexcept nogil:
+    """reference.clipped: shorten a gradient whose norm is larger; the squares are added as doubles."""
+    cdef double squares[LANES]
+    cdef double x, factor
+    cdef Py_ssize_t i
+    cdef int j
+    memset(squares, 0, LANES * sizeof(double))
+    for i from 0 <= i < size by LANES:
+        for j in range(LANES):
+            x = gradient[i + j]
+            squares[j] += x * x
+    factor = max_norm / (sqrt(total(squares)) + 1e-6)
+    if not factor >= 1:  # NaN as well
+        for i in range(size):
+            gradient[i] *= <real> factor
 
 
 cdef void sgd_step(const Optimizer *o, real *p, const real *g, real *velocity,

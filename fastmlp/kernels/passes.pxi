@@ -336,18 +336,44 @@ cdef class Workspace:
         p.first += rows
         return rows
 
+    cdef Py_ssize_t predict_some(self, Pass *p) noexcept nogil:
+        """Write the outputs of a pass's next chunks; return their rows."""
+        cdef Py_ssize_t chunks = next_chunks(&self.memory, p), rows = min(p.last - p.first, chunks * p.chunk)
+        self.team.run(predict_chunk, p, chunks)
+        p.first += rows
+        return rows
+
+
+cdef Rows dataset(const Network *net, cnp.ndarray X, cnp.ndarray Y, cnp.ndarray w) except *:
+    """The rows of X (n, d), with their targets Y (n, m) and weights w (n,), if there are any."""
+    cdef Py_ssize_t n = X.shape[0]
+    return Rows(n, elements(X, n * net.d), elements(Y, n * net.m), elements(w, n), NULL)
+
+
+cdef int breathe(double *worked, double operations) except -1 nogil:
+    """Look at the signals after each BREATH of work; a handler's exception ends the call."""
+    worked[0] += operations
+    if worked[0] >= BREATH:
+        worked[0] = 0
+        with gil:
+            PyErr_CheckSignals()
+    return 0
+
 
 def forward(cnp.ndarray X, cnp.ndarray W1, cnp.ndarray W2, cnp.ndarray out, Py_ssize_t threads):
     """Write E for X (n, d), W1 (d+1, h), W2 (h+1, m) into out (n, m)."""
     cdef Workspace work = Workspace(X.shape[1], W1.shape[1], W2.shape[1], X.shape[0], threads)
     cdef Network *net = &work.memory.net
-    cdef Rows rows = Rows(X.shape[0], elements(X), NULL, NULL, NULL)
-    cdef Pass p = plan(&work.memory, &rows, NULL, 0, rows.n, chunk_rows(net, rows.n), 0, elements(out))
-    cdef const real *w1 = elements(W1)
-    cdef const real *w2 = elements(W2)
+    cdef Rows rows = Rows(X.shape[0], elements(X, X.shape[0] * net.d), NULL, NULL, NULL)
+    cdef real *E = elements(out, rows.n * net.m)
+    cdef Pass p = plan(&work.memory, &rows, NULL, 0, rows.n, chunk_rows(net, rows.n), 0, E)
+    cdef const real *w1 = elements(W1, (net.d + 1) * net.h)
+    cdef const real *w2 = elements(W2, (net.h + 1) * net.m)
+    cdef double worked = 0
     with work.team, nogil:
         to_native(net, w1, w2, work.memory.W)
-        work.team.run(predict_chunk, &p, ceiling(rows.n, p.chunk))
+        while p.first < p.last:
+            breathe(&worked, operations(net) * work.predict_some(&p))
 
 
 cdef bint are_few(Py_ssize_t rows, Py_ssize_t d, Py_ssize_t h, Py_ssize_t m) noexcept nogil:
@@ -408,7 +434,8 @@ def predict_few(X, cnp.ndarray parameters, Py_ssize_t d, Py_ssize_t h, Py_ssize_
         return None
     shape[0], shape[1] = cnp.PyArray_DIM(array, 0), m
     out = cnp.PyArray_EMPTY(1 if m == 1 else 2, shape, cnp.PyArray_TYPE(parameters), 0)
-    if forward_few(elements(parameters), d, h, m, elements(array), shape[0], elements(out)):
+    if forward_few(elements(parameters, (d + 1) * h + (h + 1) * m), d, h, m,
+                   elements(array, shape[0] * d), shape[0], elements(out, shape[0] * m)):
         raise MemoryError("no memory for a prediction")
     return out
 
@@ -427,21 +454,22 @@ def loss_and_gradients(cnp.ndarray X, cnp.ndarray Y, cnp.ndarray w, cnp.ndarray 
     """L as a float; the gradients into dW1 and dW2, unless they are None."""
     cdef Workspace work = Workspace(X.shape[1], W1.shape[1], W2.shape[1], X.shape[0], threads)
     cdef Memory *memory = &work.memory
-    cdef Rows rows = Rows(X.shape[0], elements(X), elements(Y), elements(w), NULL)
-    cdef const real *w1 = elements(W1)
-    cdef const real *w2 = elements(W2)
-    cdef real *g1 = elements(dW1)
-    cdef real *g2 = elements(dW2)
-    cdef double weight
+    cdef Network *net = &memory.net
+    cdef Rows rows = dataset(net, X, Y, w)
+    cdef const real *w1 = elements(W1, (net.d + 1) * net.h)
+    cdef const real *w2 = elements(W2, (net.h + 1) * net.m)
+    cdef real *g1 = elements(dW1, (net.d + 1) * net.h)
+    cdef real *g2 = elements(dW2, (net.h + 1) * net.m)
+    cdef double weight, worked = 0
     cdef Pass p
     with work.team, nogil:
-        to_native(&memory.net, w1, w2, memory.W)
+        to_native(net, w1, w2, memory.W)
         weight = total_weight(&rows, NULL, 0, rows.n)
         p = full_pass(memory, &rows, weight, g1 != NULL)
         while p.first < p.last:
-            work.add_some(&p)
+            breathe(&worked, operations(net) * work.add_some(&p))
         if g1 != NULL:
-            to_plain(&memory.net, memory.sums.gradient, g1, g2)
+            to_plain(net, memory.sums.gradient, g1, g2)
     return mean_square(memory, weight)
 
 

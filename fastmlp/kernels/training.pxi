@@ -59,6 +59,8 @@ cdef class Fit:
     cdef Rows rows, validation
     cdef tuple alive                    # the arrays behind the pointers
     cdef bitgen_t *bits                 # NULL: rows in their order
+    cdef object lock                    # of the bit generator, where others may draw from it; else None
+    cdef bint shared
     cdef int64_t *order                 # (n,)
     cdef real *trained                  # the trainer's parameters,
     cdef real *remembered               # its two moments
@@ -69,16 +71,21 @@ cdef class Fit:
     cdef real *start                    # (size,) at the start of the epoch
     cdef double *units                  # (m,) what a squared residual of each output counts
     cdef Py_ssize_t plain_size, batch_size, chunk, patience, max_epochs
-    cdef double cost, worked, due, seen
+    cdef double cost, worked, since_signals, seen
+    cdef double min_delta               # of the monitored loss; a smaller improvement does not count
+    cdef bint judged_outside            # the monitored value is not a loss, and comes by `judge`
     cdef Stop state
     cdef readonly Py_ssize_t epoch      # epochs done
     cdef readonly Py_ssize_t best_epoch
     cdef readonly double best_loss
+    cdef readonly Py_ssize_t improved_epoch     # the last whose loss fell by more than min_delta,
+    cdef readonly double improved_loss          # and that loss: patience counts from there
     cdef readonly double limit          # a loss above it does not come back
 
     def __init__(self, training, validation, cnp.ndarray parameters, cnp.ndarray moments,
                  cnp.ndarray best, cnp.ndarray units, sizes, *, optimizer, batch_size, bit_generator,
-                 max_epochs, patience, mean_square, threads, epoch, best_epoch, best_loss, limit):
+                 max_epochs, patience, min_delta, judged_outside, lock, mean_square, threads, epoch,
+                 best_epoch, best_loss, improved_epoch, improved_loss, limit):
         cdef Py_ssize_t n, i
         cdef Network *net
         X, Y, w = training
@@ -86,7 +93,7 @@ cdef class Fit:
         self.work = Workspace(*sizes, rows, threads)
         net = &self.work.memory.net
         self.optimizer = optimizer
-        self.rows = Rows(len(X), elements(X), elements(Y), elements(w), NULL)
+        self.rows = dataset(net, X, Y, w)
         n = self.rows.n
         self.batch_size = min(batch_size, n)
         order = blocks = None
@@ -94,15 +101,18 @@ cdef class Fit:
             order = cnp.PyArray_EMPTY(1, [n], cnp.NPY_INT64, 0)
             self.order = <int64_t *> cnp.PyArray_DATA(order)
             self.bits = <bitgen_t *> PyCapsule_GetPointer(bit_generator.capsule, "BitGenerator")
+            self.lock, self.shared = lock, lock is not None
         elif net.narrow and self.batch_size == n:
             blocks = room(up_to_multiple(n, net.block) // net.block * block_size(net, &self.rows))
             self.load_all(cache_line(blocks))
         if validation is not None:
             Xv, Yv, wv = validation
-            self.validation = Rows(len(Xv), elements(Xv), elements(Yv), elements(wv), NULL)
+            self.validation = dataset(net, Xv, Yv, wv)
         buffers = room(4 * net.size)
-        self.trained, self.remembered, self.kept = elements(parameters), elements(moments), elements(best)
-        self.plain_size = parameters.shape[0]
+        self.plain_size = (net.d + 1) * net.h + (net.h + 1) * net.m
+        self.trained = elements(parameters, self.plain_size)
+        self.remembered = elements(moments, 2 * self.plain_size)
+        self.kept = elements(best, self.plain_size)
         self.parameters = self.work.memory.W
         self.moments = cache_line(buffers)
         self.best = self.moments + 2 * net.size
@@ -116,12 +126,14 @@ cdef class Fit:
         self.alive = (training, validation, parameters, moments, best, units, buffers, order, blocks,
                       bit_generator)
         self.max_epochs, self.patience = max_epochs, patience
+        self.min_delta, self.judged_outside = min_delta, judged_outside
         self.epoch, self.best_epoch, self.best_loss = epoch, best_epoch, best_loss
+        self.improved_epoch, self.improved_loss = improved_epoch, improved_loss
         self.limit = max(<double> limit, HOPELESS * <double> mean_square) or INFINITY
         self.cost = operations(net)
         self.chunk = chunk_rows(net, self.batch_size)
 
-    cdef void load_all(self, real *base) noexcept:
+    cdef int load_all(self, real *base) except -1:
         """Load every block once: the rows stay in their order, and all are in every batch."""
         cdef Network *net = &self.work.memory.net
         cdef Py_ssize_t i, n = self.rows.n
@@ -129,7 +141,9 @@ cdef class Fit:
             for i from 0 <= i < n by net.block:
                 load_block(net, &self.rows, NULL, i, min(net.block, n - i),
                            base + i // net.block * block_size(net, &self.rows), self.work.memory.buffers)
+                self.breathe(20.0 * block_size(net, &self.rows))  # of memory that is read and written once
         self.rows.blocks = base
+        return 0
 
     cdef void take(self, const real *plain, real *native) noexcept:
         cdef Network *net = &self.work.memory.net
@@ -185,7 +199,7 @@ cdef class Fit:
         cdef Py_ssize_t e, capacity = losses.shape[0]
         cdef double *loss = <double *> cnp.PyArray_DATA(losses)
         cdef double *validation_loss = <double *> cnp.PyArray_DATA(validation_losses)
-        self.worked, self.due = 0, BREATH
+        self.worked = self.since_signals = 0
         try:
             with self.work.team, nogil:
                 for e in range(capacity):
@@ -203,6 +217,27 @@ cdef class Fit:
         if self.state == PATIENCE:
             return "patience"
         return "epochs" if self.epoch == self.max_epochs else None
+
+    def judge(self, double value):
+        """Take the value of a monitor for the last epoch; return "patience" if training ends there."""
+        self.judge_epoch(value, self.epoch - 1)
+        self.give(self.best, self.kept)
+        return "patience" if self.state == PATIENCE else None
+
+    cdef void judge_epoch(self, double monitored, Py_ssize_t epoch) noexcept nogil:
+        """Keep the parameters of the lowest monitored value, and count the epochs without an improvement."""
+        if monitored < self.best_loss:
+            self.best_loss = monitored
+            self.best_epoch = epoch
+            if self.validation.n:
+                memcpy(self.best, self.parameters, self.work.memory.net.size * sizeof(real))
+            else:
+                self.best, self.start = self.start, self.best
+        if monitored < self.improved_loss - self.min_delta:
+            self.improved_loss = monitored
+            self.improved_epoch = epoch
+        elif self.patience and epoch - self.improved_epoch >= self.patience:
+            self.state = PATIENCE
 
     cdef int run_epoch(self, double *loss, double *validation_loss) except -1 nogil:
         cdef Py_ssize_t i = 0, n = self.rows.n
@@ -225,15 +260,8 @@ cdef class Fit:
             if self.hopeless(monitored):
                 self.state = DIVERGED
                 return 0
-        if monitored < self.best_loss:
-            self.best_loss = monitored
-            self.best_epoch = self.epoch
-            if self.validation.n:
-                memcpy(self.best, self.parameters, self.work.memory.net.size * sizeof(real))
-            else:
-                self.best, self.start = self.start, self.best
-        elif self.patience and self.epoch - self.best_epoch >= self.patience:
-            self.state = PATIENCE
+        if not self.judged_outside:
+            self.judge_epoch(monitored, self.epoch)
         self.epoch += 1
         self.seen = 0
         return 0
@@ -244,7 +272,12 @@ cdef class Fit:
             self.order[i] = i
         while last > 1:
             first = max(1, last - SHUFFLED_AT_ONCE)
-            shuffle(self.order, first, last, self.bits)
+            if self.shared:  # others may draw from the same generator, as NumPy does: under its lock
+                with gil:
+                    with self.lock, nogil:
+                        shuffle(self.order, first, last, self.bits)
+            else:
+                shuffle(self.order, first, last, self.bits)
             self.breathe(100.0 * (last - first))  # a swap of far rows costs some 100 operations
             last = first
         return 0
@@ -264,6 +297,8 @@ cdef class Fit:
         if l2 != 0:
             add_penalty(gradient, W, net.b1, l2)
             add_penalty(gradient + net.W2, W + net.W2, net.b2 - net.W2, l2)
+        if self.optimizer.clip_norm != 0:
+            clip(gradient, net.size, self.optimizer.clip_norm)
         if self.epoch == 0 and first == 0:
             self.limit = max(self.limit, HOPELESS * self.loss_so_far())
         optimizer_step(&self.optimizer, W, gradient, self.moments, self.moments + net.size, net.size)
@@ -309,10 +344,5 @@ cdef class Fit:
         return not self.hopeless(self.loss_of(&self.rows, min(self.rows.n, CLOSING_ROWS)))
 
     cdef int breathe(self, double operations) except -1 nogil:
-        """Look at the signals after each BREATH of work; a handler's exception ends the call."""
         self.worked += operations
-        if self.worked >= self.due:
-            self.due = self.worked + BREATH
-            with gil:
-                PyErr_CheckSignals()
-        return 0
+        return breathe(&self.since_signals, operations)

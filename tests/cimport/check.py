@@ -11,7 +11,7 @@ from fastmlp import MLP
 
 def compare(sizes, n, dtype, weighted):
     rng = np.random.default_rng(n)
-    net = MLP(sizes, dtype, init="glorot", seed=1)
+    net = MLP(sizes, dtype=dtype, init="glorot", seed=1)
     net.parameters[:] += 0.1
     X, Y = (rng.normal(size=(n, size)).astype(dtype) for size in (sizes[0], sizes[2]))
     weights = rng.uniform(0.5, 2, n).astype(dtype) if weighted else None
