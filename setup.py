@@ -3,18 +3,27 @@
 import os
 import sys
 import sysconfig
+import tempfile
+from pathlib import Path
 
 import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
 
 X86_64 = sysconfig.get_platform().endswith(("x86_64", "amd64"))  # of the target: cibuildwheel cross-compiles
 GNU = sys.platform != "win32"  # GCC and clang; MSVC has no vector extension and gets the portable build
 
 BUILDS = {"baseline": []}  # SSE2 on x86-64, NEON on arm64
 if X86_64 and GNU:
-    BUILDS["avx2"] = ["-march=x86-64-v3"]
-    BUILDS["avx512"] = ["-march=x86-64-v4", "-mprefer-vector-width=512"]
+    # the features that cpu.h asks for; -march=x86-64-v3 would need GCC 11, and give the same code
+    BUILDS["avx2"] = ["-mavx2", "-mfma", "-mbmi", "-mbmi2"]
+    BUILDS["avx512"] = [
+        *BUILDS["avx2"],
+        *("-mavx512f", "-mavx512bw", "-mavx512cd", "-mavx512dq", "-mavx512vl"),
+        "-mprefer-vector-width=512",
+    ]
 
 # fp-contract: one multiply-add instead of two roundings. The two -fno: lets sqrt and selects become
 # vector code; neither touches NaN, infinity or the order of sums. -g0: a wheel needs no debug data.
@@ -72,7 +81,44 @@ EXTENSIONS = [
     ),
 ]
 
+
+class BuildWhatTheCompilerCan(build_ext):
+    """Leaves out a build whose instructions the compiler does not know, and says so."""
+
+    def build_extensions(self):
+        """Build the extensions that are left."""
+        left_out = [build for build, flags in BUILDS.items() if not self.knows(flags)]
+        for build in left_out:
+            print(f"fastmlp: the {build} kernels are left out, as the compiler does not take their flags")
+        self.extensions[:] = [
+            extension
+            for extension in self.extensions
+            if not any(f"kernels._{build}_" in extension.name for build in left_out)
+        ]
+        super().build_extensions()
+
+    def knows(self, flags):
+        """Whether simd.h compiles with the flags of a build; those that all builds share are no question."""
+        if not flags:
+            return True
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "probe.c")
+            source.write_text('#define CYTHON_INLINE\n#include "simd.h"\nint probe(void) { return LANES; }\n')
+            try:
+                self.compiler.compile(
+                    [str(source)],
+                    output_dir=folder,
+                    include_dirs=[os.path.abspath("fastmlp/kernels")],
+                    macros=[("FASTMLP_REAL", "float")],
+                    extra_postargs=flags,
+                )
+            except CompileError:
+                return False
+        return True
+
+
 setup(
+    cmdclass={"build_ext": BuildWhatTheCompilerCan},
     ext_modules=cythonize(
         [extension for extension in EXTENSIONS if MODULES in extension.name],
         compiler_directives=DIRECTIVES | check_directives,

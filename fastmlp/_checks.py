@@ -11,6 +11,8 @@ import sys
 
 import numpy as np
 
+from fastmlp import _frames
+
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -37,7 +39,7 @@ def integer(name, value):
 
 
 def number(name, value, low, high, *, open_low=False, open_high=False, dtype=np.float64):
-    """Return value as a finite float between low and high (inclusive, unless open), also as a dtype has it."""
+    """Return value as a finite float from low to high (inclusive, unless open), also as a dtype has it."""
     try:
         x = float(value)
     except (TypeError, ValueError):
@@ -76,6 +78,12 @@ def _real(name, value):
         return value  # nothing below applies
     if value is None:
         raise TypeError(f"{name}: an array is needed, got None")
+    if _frames.is_frame(value):
+        return _frames.read(name, value)
+    if _frames.is_series(value):
+        return _frames.read_column(name, value)
+    if hasattr(value, "toarray"):
+        raise TypeError(f"{name}: a sparse matrix; give {name}.toarray()")
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name}: a masked array; fill its gaps first, e.g. with {name}.filled(0)")
     try:
@@ -85,10 +93,21 @@ def _real(name, value):
     except (TypeError, ValueError, BufferError, RuntimeError) as error:
         raise TypeError(f"{name}: cannot be read as an array of numbers ({error})") from None
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
-        raise TypeError(
-            f"{name}: dtype {array.dtype} is not taken; give real numbers, e.g. {name}.astype('float64')"
-        )
+        raise TypeError(f"{name}: dtype {array.dtype} is not taken; {_remedy(array)}")
     return array
+
+
+def _remedy(array):
+    """How the numbers are to be had from an array of a dtype that is not taken."""
+    if array.dtype.kind in "SU":
+        return "encode the texts as numbers, or leave their columns out"
+    if array.dtype.kind in "mM":
+        return "give numbers, e.g. the days since a first date"
+    if array.dtype.kind == "c":
+        return "give real numbers, e.g. the real and imaginary parts as columns"
+    if array.dtype.kind == "V":
+        return "give its fields as columns, e.g. by numpy.lib.recfunctions.structured_to_unstructured"
+    return "give real numbers, e.g. by numpy.array(…, dtype='float64')"
 
 
 def _native(array, dtype):
@@ -105,7 +124,7 @@ def matrix(name, value, dtype, *, rows=None, columns=None):
     """Return value as a C-contiguous (rows, columns) array of dtype, neither of them 0."""
     array = _real(name, value)
     if array.ndim != 2:
-        hint = f"; for one row, {name}.reshape(1, -1)" if array.ndim == 1 else ""
+        hint = f"; for one row, [{name}]" if array.ndim == 1 else ""
         raise ValueError(f"{name}: must have 2 dimensions, got {array.ndim} (shape {array.shape}){hint}")
     if 0 in array.shape:
         raise ValueError(f"{name}: is empty (shape {array.shape}); at least one row and column are needed")
@@ -153,6 +172,17 @@ def sample_weights(name, value, dtype, *, rows):
     if -32 <= exponent <= np.finfo(dtype).maxexp - 16:
         return array
     return np.ldexp(array, -exponent)
+
+
+def ordered(name, value, wanted):
+    """Return (value with its columns in the order wanted, their names); (value, None) if not a frame.
+
+    A frame without names, or for a network without, is taken as it is.
+    """
+    if type(value) is np.ndarray or not _frames.is_frame(value):
+        return value, None
+    value = _frames.in_order(name, value, wanted)
+    return value, _frames.names(value)
 
 
 def data(

@@ -181,8 +181,9 @@ class MLP:
 
         Parameters
         ----------
-        X : (n, d) array_like
-            Converted to the network's dtype where it has another. NaN in a row gives NaN.
+        X : (n, d) array_like or frame
+            Converted to the network's dtype where it has another. NaN in a row gives NaN. The columns of a
+            frame (pandas, polars, Arrow) are put in the order of `feature_names`.
         n_threads : int, optional
             At most so many threads; None means ``FASTMLP_NUM_THREADS``, or 1. The result has the
             same bits for every number.
@@ -207,6 +208,7 @@ class MLP:
             E = kernels._predict_few(X, self._parameters, self._sizes)
             if E is not None:
                 return E
+        X, _ = _checks.ordered("X", X, self.feature_names)
         X = _checks.matrix("X", X, self.dtype, columns=self.sizes[0])
         E = kernels._forward(X, *self.weights, n_threads)
         return E[:, 0] if self.sizes[2] == 1 else E
@@ -260,6 +262,8 @@ class MLP:
 
     def _data(self, X, y, sample_weight) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         features, _, outputs = self.sizes
+        X, _ = _checks.ordered("X", X, self.feature_names)
+        y, _ = _checks.ordered("y", y, self.target_names)
         return _checks.data(X, y, sample_weight, self.dtype, features, outputs)
 
     def save(self, path: Path) -> None:

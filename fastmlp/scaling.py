@@ -8,7 +8,7 @@ With x' = (x - mean) / scale for each feature and y' = (y - mean) / scale for ea
 
 `fold` goes from the primed weights to the raw ones, `unfold` back; both calculate in float64.
 
-Everything is measured on the data as they are given: narrowed to float32 first, 1.7e9 and 1.7e9 + 1 are equal.
+All is measured on the data as they are given: narrowed to float32 first, 1.7e9 and 1.7e9 + 1 are equal.
 """
 
 from dataclasses import dataclass
@@ -80,8 +80,8 @@ def clear_constant(W1, scaling):
     W1[:-1][scaling.constant] = 0
 
 
-# |mean| / scale of a column up to which float32, too, holds its differences: folded weights and raw values are
-# rounded by eps, and lose some eps times the ratio, in standard deviations; so 1e-11 of a variance.
+# |mean| / scale of a column up to which float32, too, holds its differences: folded weights and raw values
+# are rounded by eps, and lose some eps times the ratio, in standard deviations; so 1e-11 of a variance.
 SAFE_RATIO = 64
 NEGLIGIBLE = 1e-8  # of the targets' variance: a loss that is larger by less is rounding, or of no interest
 
@@ -105,7 +105,7 @@ def least_resolved(scaling, dtype):
 
 
 def is_lost(raw_loss, standardised_loss):
-    """Whether a network is worse on raw values than on standardised ones; losses in variances of the targets."""
+    """Whether a network is worse on raw values than on standardised ones; losses in targets' variances."""
     return not raw_loss <= 1.01 * standardised_loss + NEGLIGIBLE  # NaN is worse
 
 

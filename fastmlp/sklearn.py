@@ -92,7 +92,8 @@ epsilon, n_iter_no_change, max_fun
         The network: it can be saved, exported and trained on.
     loss_, loss_curve_, best_loss_, n_iter_, t_, validation_scores_, best_validation_score_
         As in scikit-learn: `loss_` is half the mean squared error plus the penalty, in squared units of y;
-        with `standardize`, without the penalty.
+        with `standardize`, without the penalty. Where Ctrl-C ends "lbfgs", it is that of the last iteration;
+        NaN before the first one, and with `standardize` and several outputs.
     validation_loss_curve_ : list of float, or None
         Half the mean squared error of the validation data after each epoch (with "lbfgs", iteration). None
         where there are no validation data.
@@ -193,8 +194,7 @@ epsilon, n_iter_no_change, max_fun
 
     @coefs_.setter
     def coefs_(self, coefs):
-        for W, coef in zip(self.network_.weights, coefs, strict=True):
-            W[:-1] = coef
+        _set_each("coefs_", [W[:-1] for W in self.network_.weights], coefs)
 
     @property
     def intercepts_(self):
@@ -203,8 +203,7 @@ epsilon, n_iter_no_change, max_fun
 
     @intercepts_.setter
     def intercepts_(self, intercepts):
-        for W, intercept in zip(self.network_.weights, intercepts, strict=True):
-            W[-1] = intercept
+        _set_each("intercepts_", [W[-1] for W in self.network_.weights], intercepts)
 
     @with_callbacks
     def fit(
@@ -226,7 +225,8 @@ epsilon, n_iter_no_change, max_fun
             Weights >= 0.
         X_val, y_val : array_like, optional
             Validation data: `validation_loss_curve_` is theirs, and `early_stopping` goes by them instead of
-            setting rows aside.
+            setting rows aside. They must be on the scale of X and y, also where a Pipeline or
+            TransformedTargetRegressor changes these (see Examples).
         sample_weight_val : array_like, optional
             Weights of the validation rows.
 
@@ -246,13 +246,38 @@ epsilon, n_iter_no_change, max_fun
         RuntimeWarning
             Training diverged; the message says what to do (scaling, above all).
         UserWarning
-            Ctrl-C ended the fit, with the best weights so far; or `batch_size` is larger than X has rows.
+            Ctrl-C ended the fit, with the best weights so far; or `batch_size` is larger than X has rows; or
+            validation data look as if they were not transformed as X and y are.
+
+        Examples
+        --------
+        A Pipeline hands `X_val` on as it is, unless it is told to transform it, too. (For the targets,
+        TransformedTargetRegressor has no such setting: give it the transformed `y_val`.)
+
+        >>> import sklearn
+        >>> from sklearn.pipeline import Pipeline
+        >>> from sklearn.preprocessing import StandardScaler
+        >>> from fastmlp import load_titanic
+        >>> X, y = load_titanic()
+        >>> model = MLPRegressor(random_state=0, max_iter=50, tol=1e9, n_iter_no_change=3)
+        >>> with sklearn.config_context(enable_metadata_routing=True):
+        ...     model = model.set_fit_request(X_val=True, y_val=True)
+        ...     steps = [("scale", StandardScaler()), ("net", model)]
+        ...     fitted = Pipeline(steps, transform_input=["X_val"]).fit(
+        ...         X[200:], y[200:], X_val=X[:200], y_val=y[:200])
+        >>> residuals = fitted.predict(X[:200]) - y[:200]
+        >>> bool(abs(fitted[-1].validation_loss_curve_[-1] / ((residuals**2).mean() / 2) - 1) < 1e-9)
+        True
         """
         hidden = self._check_parameters()
         again = self.warm_start and hasattr(self, "network_")
         X, Y, w = self._checked(X, y, sample_weight, reset=not again)
         random = check_random_state(self.random_state)
         validation = self._validation_data(X_val, y_val, sample_weight_val, Y.shape[1])
+        if validation is not None:
+            columns = getattr(self, "feature_names_in_", range(X.shape[1]))
+            _warn_if_elsewhere("X_val", columns, X, validation[0])
+            _warn_if_elsewhere("y_val", range(Y.shape[1]), Y, validation[1])
         if not again:
             self._start(X, Y, hidden, random)
         with self._callbacks(X, Y, w) as hook:
@@ -378,10 +403,7 @@ epsilon, n_iter_no_change, max_fun
         _one_of("learning_rate", self.learning_rate, SCHEDULES)
         for name in ("alpha", "power_t", "tol"):
             _checks.number(name, getattr(self, name), 0, np.inf)
-        for name in ("learning_rate_init", "epsilon"):
-            _checks.number(name, getattr(self, name), 0, np.inf, open_low=True)
-        for name in ("beta_1", "beta_2", "momentum"):
-            _checks.number(name, getattr(self, name), 0, 1, open_high=True)
+        self._check_rates(np.float64)
         for name in ("max_iter", "max_fun"):
             _checks.integer(name, getattr(self, name))
         if self.n_threads is not None:
@@ -408,6 +430,13 @@ epsilon, n_iter_no_change, max_fun
             )
         return units
 
+    def _check_rates(self, dtype):
+        """Raise where a number that the optimizer calculates with is out of its range, as a dtype has it."""
+        for name in ("learning_rate_init", "epsilon"):
+            _checks.number(name, getattr(self, name), 0, np.inf, open_low=True, dtype=dtype)
+        for name in ("beta_1", "beta_2", "momentum"):
+            _checks.number(name, getattr(self, name), 0, 1, open_high=True, dtype=dtype)
+
     def _checked(self, X, y, sample_weight, reset):
         """(X, Y, w); Y is (n, m)."""
         dtypes = (np.float64, np.float32) if self.dtype is None else _checks.dtype_of_network(self.dtype)
@@ -432,18 +461,20 @@ epsilon, n_iter_no_change, max_fun
         Y = y.reshape(len(X), -1)
         if Y.shape[1] != outputs:
             raise ValueError(f"y_val: must have {outputs} outputs, as y has, got {Y.shape[1]}")
-        return X, Y, _checks.sample_weights("sample_weight_val", sample_weight, X.dtype, rows=len(X))
+        w = _checks.sample_weights("sample_weight_val", sample_weight, X.dtype, rows=len(X))
+        if self.early_stopping and self.solver != "lbfgs":
+            _check_scores("y_val", Y, w)
+        return X, Y, w
 
     def _set_aside(self, X, Y, w, random):
-        """(X, Y, w) without the rows of a validation set, and that set."""
+        """(X, Y, w) without the rows of a validation set, and that set; rows of weight 0 are in neither."""
+        if w is not None and not w.all():
+            X, Y, w = X[w > 0], Y[w > 0], w[w > 0]
         arrays = [array for array in (X, Y, w) if array is not None]
         parts = train_test_split(*arrays, random_state=random, test_size=self.validation_fraction)
         training, validation = parts[::2], parts[1::2]
-        if len(validation[0]) < 2:
-            raise ValueError(
-                f"validation_fraction: {self.validation_fraction} of {len(X)} rows is a single one; "
-                "increase it or the size of your dataset"
-            )
+        if (Y[0] != Y).any():  # else any weights are as good
+            _check_scores("validation_fraction", validation[1], None)
         return *training, *[None] * (w is None), (*validation, *[None] * (w is None))
 
     def _start(self, X, Y, hidden, random):
@@ -470,6 +501,7 @@ epsilon, n_iter_no_change, max_fun
         self._trainer = None
 
     def _new_trainer(self, X, w, random):
+        self._check_rates(self.network_.dtype)
         scale = _step_scale(self.n_outputs_)
         if self.solver == "adam":
             rates = self.learning_rate_init, self.beta_1, self.beta_2
@@ -499,7 +531,7 @@ epsilon, n_iter_no_change, max_fun
         return min(200 if self.batch_size == "auto" else self.batch_size, len(X))
 
     def _fit_epochs(self, X, Y, w, validation, hook, epochs):
-        """Train until there is a reason to stop; the learning rate changes between fits of the trainer."""
+        """Train until there is a reason to stop; the learning rate changes between epochs."""
         trainer = self._trainer
         if validation is not None and self.validation_loss_curve_ is None:
             self.validation_loss_curve_ = []
@@ -522,14 +554,11 @@ epsilon, n_iter_no_change, max_fun
                 best = self.network_.parameters.copy() if improved else best
             else:
                 self._judge_loss()
-            self._stopped = hook is not None and hook()
-            return self._stopped or self._reschedule(trainer)
+            self._stopped = hook is not None and bool(hook())
+            self._stopped = self._stopped or self._reschedule(trainer)
+            return self._stopped
 
-        reason = "callback"
-        while reason == "callback" and not self._stopped and self.n_iter_ < epochs:
-            reason = trainer.fit(
-                X, Y, epochs=epochs - self.n_iter_, sample_weight=w, callback=after_epoch
-            ).stop_reason
+        reason = trainer.fit(X, Y, epochs, sample_weight=w, callback=after_epoch).stop_reason
         if reason == "diverged" and not self.loss_curve_:
             self.loss_ = np.inf
         self._stopped = self._stopped or reason in ("diverged", "interrupted")
@@ -570,20 +599,21 @@ epsilon, n_iter_no_change, max_fun
         self._no_improvement_count = 0 if improved else self._no_improvement_count + 1
 
     def _reschedule(self, trainer):
-        """Set the learning rate of the next epoch, or `_stopped`; whether either was needed."""
+        """Set the learning rate of the next epoch; whether to stop."""
+        stop = False
         rate = new = trainer.optimizer.learning_rate
         if self.solver == "sgd" and self.learning_rate == "invscaling":
             scale = _step_scale(self.n_outputs_)
             new = self.learning_rate_init * scale / (self.t_ + 1) ** self.power_t
         if self._no_improvement_count > self.n_iter_no_change:
             adaptive = self.solver == "sgd" and self.learning_rate == "adaptive"
-            self._stopped = not adaptive or rate / _step_scale(self.n_outputs_) <= SLOWEST
+            stop = not adaptive or rate / _step_scale(self.n_outputs_) <= SLOWEST
             self._no_improvement_count = 0 if adaptive else self._no_improvement_count
             new = rate / 5 if adaptive else new
             if self.verbose:
                 what = "Validation score" if self.early_stopping else "Training loss"
                 then = f"Setting learning rate to {new / _step_scale(self.n_outputs_):f}"
-                if self._stopped:
+                if stop:
                     then = "Learning rate too small. Stopping." if adaptive else "Stopping."
                 print(
                     f"{what} did not improve more than tol={self.tol:f} for {self.n_iter_no_change} "
@@ -592,7 +622,7 @@ epsilon, n_iter_no_change, max_fun
         if new != rate:
             trainer.optimizer = replace(trainer.optimizer, learning_rate=new)
             trainer._moments[0] *= rate / new  # scikit-learn's velocity has the learning rate in it
-        return self._stopped or new != rate
+        return stop
 
     def _fit_lbfgs(self, X, Y, w, validation, hook):
         from scipy.optimize import minimize  # scikit-learn needs SciPy, but this module only here
@@ -605,6 +635,7 @@ epsilon, n_iter_no_change, max_fun
             data = *scaling.standardised(X, Y, scales), w
             if raw.trained:
                 scaling.unfold(*net.weights, scales)
+            scaling.clear_constant(net.weights[0], scales)
         penalty = self.alpha / (len(X) if w is None else w.sum())
 
         def objective(parameters):
@@ -622,14 +653,11 @@ epsilon, n_iter_no_change, max_fun
             raw.parameters[:] = parameters
             raw.trained = True
 
-        def end_at(parameters):
-            publish(parameters)
-            self.loss_ = raw.loss(X, Y, w) / 2 if self.standardize else objective(parameters)[0]
-
-        latest = net.parameters.copy()
+        latest, latest_loss = net.parameters.copy(), np.nan
 
         def after_iteration(intermediate_result):
-            latest[:] = intermediate_result.x
+            nonlocal latest_loss
+            latest[:], latest_loss = intermediate_result.x, float(intermediate_result.fun)
             self.n_iter_ += 1
             if self.verbose:
                 print(f"Iteration {self.n_iter_}, loss = {intermediate_result.fun:.8f}")
@@ -652,11 +680,17 @@ epsilon, n_iter_no_change, max_fun
                 options=options,
                 callback=after_iteration,
             )
-        except KeyboardInterrupt:
-            end_at(latest)
+        except KeyboardInterrupt:  # no other pass over the data: it may take long
+            publish(latest)
+            if self.standardize:
+                net.parameters[:] = latest
+                unit = scales.scale_y[0] ** 2 if net.sizes[2] == 1 else np.nan
+                latest_loss = (latest_loss - penalty / 2 * _squares(net)) * unit
+            self.loss_ = latest_loss
             warnings.warn("Training interrupted by user.", stacklevel=3)
             return
-        end_at(found.x)
+        publish(found.x)
+        self.loss_ = raw.loss(X, Y, w) / 2 if self.standardize else objective(found.x)[0]
         self.n_iter_ = found.nit
         if found.status != 0 and "StopIteration" not in found.message:
             warnings.warn(
@@ -720,6 +754,49 @@ def _r2(net, X, Y, sample_weight):
     constant = spread == 0
     scores = 1 - residuals / np.where(constant, 1, spread)
     return float(np.mean(np.where(constant, residuals == 0, scores)))
+
+
+def _set_each(name, arrays, values):
+    """Give arrays of a fitted estimator new values, all or none; no value is stretched to another shape."""
+    values = [np.asarray(value) for value in values]
+    shapes = [array.shape for array in arrays]
+    if [value.shape for value in values] != shapes:
+        raise ValueError(
+            f"{name}: must be arrays of shapes {shapes}, got {[value.shape for value in values]}"
+        )
+    for array, value in zip(arrays, values, strict=True):
+        array[:] = value
+
+
+def _check_scores(name, Y, sample_weight):
+    """Raise where the R² of validation data says nothing: early stopping would keep the first weights."""
+    counted = Y if sample_weight is None else Y[sample_weight > 0]
+    if len(counted) < 2 or (counted == counted[0]).all():
+        found = "a single row counts" if len(counted) < 2 else "all targets are equal"
+        raise ValueError(
+            f"{name}: early_stopping goes by the R² of the validation data, of which {found}; give more "
+            "rows, increase validation_fraction, or the size of your dataset, or set early_stopping=False"
+        )
+
+
+def _warn_if_elsewhere(name, columns, training, validation):
+    """Warn where half of a column's validation values are farther from the others than these are wide.
+
+    So it looks where a pipeline has scaled X, or TransformedTargetRegressor y, and not the validation data.
+    """
+    low, high = training.min(axis=0), training.max(axis=0)
+    width, middle = high - low, np.median(validation, axis=0)
+    away = (width > 0) & ((middle < low - width) | (middle > high + width))
+    if away.any():
+        j = int(np.argmax(away))
+        which, remedy = ("y", "transform y_val as y") if name == "y_val" else ("X", "transform X_val as X")
+        if name == "X_val":
+            remedy += ", in a Pipeline by transform_input=['X_val']"
+        warnings.warn(
+            f"{name}: half of column {columns[j]!r} is beyond {middle[j]:.3g}, and {which} has "
+            f"{low[j]:.3g} to {high[j]:.3g} there; is it of the same scale? Else {remedy}",
+            stacklevel=4,
+        )
 
 
 def _copy_fitted(source, target):

@@ -216,6 +216,7 @@ class Trainer:
         self._data_seen: list | None = None  # by the last fit, as `_fingerprints`
         self._scaling = None
         self._left = None  # (raw, standardised) parameters at the end of the last fit
+        self._names_found = (None, None)  # of the columns of the last fit's X and y, where they were frames
         self._forget()
 
     def _forget(self):
@@ -301,10 +302,11 @@ class Trainer:
 
         Parameters
         ----------
-        X : (n, d) array_like
-            Not written to, and not copied if it is C-contiguous and of the network's dtype (but for
-            `standardize`). It must not be changed while `fit` runs: training would go on with
-            whatever it finds.
+        X : (n, d) array_like or frame
+            The names of a frame's columns become the network's `feature_names` (those of y `target_names`);
+            if it has names, the columns are put in their order. Not written to, and not copied if it is
+            C-contiguous and of the network's dtype (but for `standardize`). It must not be changed while
+            `fit` runs: training would go on with whatever it finds.
         y : (n, m) array_like; for one output also (n,)
         epochs : int
             At most so many passes over the rows.
@@ -510,10 +512,8 @@ class Trainer:
         checkpoints.require_same_data(path, trainer._data_seen, _fingerprints(*prepared))
         if run is not None:
             if run.monitored != (monitor is not None):
-                raise ValueError(
-                    f"monitor: the checkpoint {os.fspath(path)} is of a fit {'with' if run.monitored else 'without'}"
-                    " one; give the same"
-                )
+                had = "with" if run.monitored else "without"
+                raise ValueError(f"monitor: {os.fspath(path)} is of a fit {had} one; give the same")
             checkpoint = None if run.checkpoint_every is None else path
             trainer._go_on(run, trainer.history, data, monitor, callback, progress, checkpoint)
         return trainer
@@ -576,6 +576,11 @@ class Trainer:
                 scaling.clear_constant(matrices(run.parameters, self.network.sizes)[0], self._scaling)
             run.best = run.parameters.copy()
         run.loop = self._loop(*prepared, run)
+        net = self.network
+        net.feature_names, net.target_names = (
+            had or found
+            for had, found in zip((net.feature_names, net.target_names), self._names_found, strict=True)
+        )
         self._history, self._run = history, run
         if checkpoint is not None and not run.epoch:
             self.save_checkpoint(checkpoint)
@@ -611,24 +616,32 @@ class Trainer:
     def _data(self, X, y, sample_weight, validation_data):
         """The checked (X, Y, w) of the training data, and of the validation data (None without).
 
-        X and Y are as they are given with `standardize`, which is measured on them; else of the network's dtype.
+        X and Y are as given with `standardize`, which is measured on them; else of the network's dtype.
         """
-        training = self._checked((X, y, sample_weight), NAMES[0])
+        training, found = self._checked((X, y, sample_weight), NAMES[0])
+        self._names_found = found
         if self.shuffle and len(training[0]) >= 2**32:
             raise ValueError("shuffle: takes fewer than 2**32 rows; train in parts, or with shuffle=False")
         if validation_data is None:
             return training, None
         if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
             raise ValueError("validation_data: must be (Xv, yv) or (Xv, yv, wv)")
-        return training, self._checked((*validation_data, None)[:3], NAMES[1])
+        validation, _ = self._checked((*validation_data, None)[:3], NAMES[1], found)
+        return training, validation
 
-    def _checked(self, arrays, names):
+    def _checked(self, arrays, names, found=(None, None)):
+        """The checked (X, Y, w), and the names that the columns of X and Y have, if they are frames."""
         net = self.network
         features, _, outputs = net.sizes
-        checked = _checks.data(*arrays, net.dtype, features, outputs, names, as_given=self.standardize)
+        X, x_names = _checks.ordered(names[0], arrays[0], net.feature_names or found[0])
+        y, y_names = _checks.ordered(names[1], arrays[1], net.target_names or found[1])
+        checked = _checks.data(
+            X, y, arrays[2], net.dtype, features, outputs, names, as_given=self.standardize
+        )
         for array, name in zip(checked[:2], names, strict=False):
             _checks.finite(name, array)
-        return tuple(_apart_from(net.parameters, array) for array in checked)
+        checked = tuple(_apart_from(net.parameters, array) for array in checked)
+        return checked, (x_names, y_names)
 
     def _standardised(self, data, names, measured=None):
         """New (X, Y, w), standardised, in the network's dtype."""
@@ -653,7 +666,7 @@ class Trainer:
         )
 
     def _lost_in_folding(self, X, Y, w):
-        """What to warn of, where the network is worse on raw values than in training by more than rounding."""
+        """What to warn of, where the network is worse on raw values than it was in training."""
         net, measured = self.network, self._scaling
         ratio, which, j = scaling.least_resolved(measured, net.dtype)
         if ratio <= scaling.SAFE_RATIO:
@@ -677,10 +690,10 @@ class Trainer:
         column = f"column {j} of {which}" if names is None else f"column {names[j]!r}"
         wider = "dtype='float64' for the network, or " if net.dtype == np.float32 else ""
         return (
-            f"the network, which takes raw values, has a loss of {raw:.3g} variances of the targets, and training"
-            f" had reached {standardised:.3g}: {net.dtype} does not hold the differences in {column} beside its"
-            f" values (mean / standard deviation: {ratio:.3g}); use {wider}values less their mean, in a larger"
-            " or smaller unit if they are extreme"
+            f"the network, which takes raw values, has a loss of {raw:.3g} variances of the targets, and"
+            f" training had reached {standardised:.3g}: {net.dtype} does not hold the differences in {column}"
+            f" beside its values (mean / standard deviation: {ratio:.3g}); use {wider}values less their mean,"
+            " in a larger or smaller unit if they are extreme"
         )
 
     def _parameters(self):
@@ -811,8 +824,8 @@ def _says_stop(answer):
     if answer is None or isinstance(answer, bool | np.bool_):
         return bool(answer)
     raise TypeError(
-        f"callback: must return True to stop, False or None to go on, got {type(answer).__name__} {answer!r:.40}; "
-        "end it with `return None`"
+        f"callback: must return True to stop, False or None to go on, got {type(answer).__name__} "
+        f"{answer!r:.40}; end it with `return None`"
     )
 
 

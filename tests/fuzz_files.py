@@ -236,7 +236,11 @@ def checkpoint(cut_off=False, standardize=False, bit_generator="PCG64", optimize
 
     trainer.fit(X, Y, epochs=3, callback=keep)
     content = contents[0] if cut_off else written(trainer.save_checkpoint)
-    tensors = {name: rounded(array) for name, array in safetensors.numpy.load(content).items()}
+    # but for the scales, by which the data are recognised
+    tensors = {
+        name: array if name in fastmlp.checkpoints.SCALES else rounded(array)
+        for name, array in safetensors.numpy.load(content).items()
+    }
     names = {"best_loss": 1.0, "improved_loss": 1.0, "limit": 1e13}
     state = {("run", name): value for name, value in names.items()} if cut_off else {}
     tensors |= {"loss": np.array([1.0]), "seconds": np.array([0.25])}

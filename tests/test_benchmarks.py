@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,15 @@ from fastmlp import kernels
 ROOT = Path(__file__).resolve().parent.parent
 
 
+# pytest-benchmark measures nothing beside other tests, and the runs in here are by themselves
+ALONE = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+
+
 def run(code):
     """Run code in a process that finds the benchmarks; return what it prints."""
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=ALONE, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -43,7 +50,9 @@ def test_instructions_may_rise_by_5_percent():
 def test_roofline_at_toy_size(tmp_path):
     output, picture = tmp_path / "roofline.json", tmp_path / "roofline.png"
     command = ["-m", "benchmarks.roofline", "--toy", f"--json={output}", f"--picture={picture}"]
-    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, env=ALONE, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads(output.read_text(encoding="utf-8"))
     assert "5→8→3 n=100" in done.stdout
@@ -60,7 +69,9 @@ def test_roofline_at_toy_size(tmp_path):
 def test_comparison_with_the_peers_at_toy_size(tmp_path):
     output, picture = tmp_path / "peers.json", tmp_path / "peers.png"
     command = ["-m", "benchmarks.peers", "--toy", f"--output={output}", f"--picture={picture}"]
-    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, env=ALONE, capture_output=True, text=True, timeout=600
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads(output.read_text(encoding="utf-8"))
     assert report["threads"] == 1
@@ -90,6 +101,6 @@ def test_estimators_and_their_table():
 
 def test_subnormals_at_toy_size():
     command = [sys.executable, "-m", "benchmarks.subnormals", "--toy"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, env=ALONE, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("×") == len(kernels.USABLE) * 2 * 3

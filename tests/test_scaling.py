@@ -17,7 +17,7 @@ def fitted(X, y, dtype="float32", epochs=2000, **options):
 def test_40_differences_that_float32_would_lose_are_learnt_and_a_warning_names_the_column():
     X, y = LARGE
     with pytest.warns(RuntimeWarning, match=r"column 0 of y.*dtype='float64'") as caught:
-        net, history = fitted(X, y)
+        _, history = fitted(X, y)
     assert len(caught) == 1
     assert caught[0].filename == __file__
     assert history.loss[-1] < 0.1  # the targets that were trained on are not all the same
@@ -89,7 +89,7 @@ def test_41_weights_of_a_constant_feature_are_0(value, optimizer):
     net = MLP((2, 4, 1), dtype="float64", seed=1)
     Trainer(net, optimizer, standardize=True, l2=0.01, seed=1).fit(X, np.arange(10.0), 50)
     assert (net.weights[0][1] == 0).all()
-    other = X + [0, 1]
+    other = X + np.array([0, 1])
     assert (net.predict(other) == net.predict(X)).all()
 
 

@@ -57,7 +57,7 @@ def test_35_assigned_parameters_are_converted_and_copied():
     values = np.arange(21.0)
     net.parameters = values
     assert net.dtype == np.float32
-    assert (W1 == values[:16].reshape(4, 4)).all()  # the same buffer
+    assert (values[:16].reshape(4, 4) == W1).all()  # the same buffer
     values[:] = 7
     assert net.parameters[0] == 0
     assert Trainer(net).fit(X, y, 2).stop_reason == "epochs"
@@ -85,10 +85,8 @@ def test_35_the_buffer_cannot_be_resized_or_retyped():
 def test_35_the_kernels_refuse_a_buffer_of_another_size(rows):
     net = MLP((3, 4, 1), dtype="float64")
     net._parameters.resize(3, refcheck=False)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"has come in place|cannot reshape"):
         net.predict(X[:rows])
-    with pytest.raises(ValueError):
-        Trainer(MLP((3, 4, 1)), seed=1)._network.__class__.predict(net, X[:rows])
 
 
 def test_35_the_training_loop_refuses_arrays_of_another_size_or_dtype():

@@ -1,5 +1,6 @@
 import pickle
 import warnings
+from contextlib import suppress
 
 import joblib
 import numpy as np
@@ -231,7 +232,7 @@ def test_lbfgs_interrupted(monkeypatch, standardize):
         model.fit(X, y)
     expected = MLPRegressor(max_iter=4, **parameters).fit(X, y)
     np.testing.assert_array_equal(model.network_.parameters, expected.network_.parameters)
-    assert model.loss_ == expected.loss_
+    assert np.isclose(model.loss_, expected.loss_, rtol=1e-12)
 
 
 def test_divergence_in_the_first_epoch_names_the_rate_given():
@@ -649,3 +650,143 @@ def test_callbacks_of_scikit_learn(solver):
     assert told[4][1] == told[5][1] == pytest.approx(model.score(X, y))
     assert told[1][1] != told[2][1]
     assert model.n_iter_ == 4
+
+
+def table(n=200, seed=5):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, 3)) * [1, 10, 100] + [50, 100, 1000]
+    return X, X @ [1, 0.1, 0.01] + rng.normal(size=n) / 10
+
+
+@pytest.mark.parametrize("rows", [[0], [3, 3, 3]])
+def test_51_validation_data_whose_r2_says_nothing_are_refused(rows):
+    X, y = table()
+    model = MLPRegressor(early_stopping=True, standardize=True, max_iter=3)
+    with pytest.raises(ValueError, match=r"^y_val: early_stopping goes by the R²"):
+        model.fit(X, y, X_val=X[rows], y_val=y[rows])
+    w = np.ones(20)
+    w[1:] = 0
+    with pytest.raises(ValueError, match=r"^y_val: .*a single row counts"):
+        model.fit(X, y, X_val=X[:20], y_val=y[:20], sample_weight_val=w)
+    model.set_params(early_stopping=False, n_iter_no_change=1, tol=1e9)
+    assert len(model.fit(X, y, X_val=X[rows], y_val=y[rows]).validation_loss_curve_) > 0
+
+
+def test_51_an_internal_split_with_equal_targets_is_refused():
+    X, y = table(40)
+    y[:] = 1
+    y[0] = 2  # in the validation rows of some seeds only
+    fitted = 0
+    for seed in range(10):
+        model = MLPRegressor(early_stopping=True, random_state=seed, max_iter=2, n_iter_no_change=1, tol=1e9)
+        model.validation_fraction = 0.5
+        with suppress(ValueError):
+            model.fit(X, y)
+            fitted += 1
+        if not hasattr(model, "validation_scores_") or not model.validation_scores_:
+            with pytest.raises(ValueError, match=r"^validation_fraction: early_stopping goes by the R²"):
+                model.fit(X, y)
+    assert 0 < fitted < 10
+
+
+def test_51_targets_that_are_all_equal_can_be_fitted():
+    X, _ = table(40)
+    model = MLPRegressor(early_stopping=True, standardize=True, n_iter_no_change=1, tol=1e9, max_iter=9)
+    assert np.isfinite(model.fit(X, np.full(40, 3.0)).predict(X)).all()  # as scikit-learn's does
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_52_rows_without_weight_are_no_rows(early_stopping):
+    X, y = table(100)
+    w = np.random.default_rng(1).random(100) < 0.2
+    for seed in range(5):
+        model = MLPRegressor(
+            hidden_layer_sizes=(4,), early_stopping=early_stopping, random_state=seed, n_iter_no_change=2,
+            tol=1e9, shuffle=False, batch_size=100, standardize=True, dtype="float64",
+        )  # fmt: skip
+        with warnings.catch_warnings(action="ignore"):
+            with_zeros = clone(model).fit(X, y, w.astype(float))
+            without = clone(model).fit(X[w], y[w], np.ones(w.sum()))
+        np.testing.assert_allclose(with_zeros.predict(X), without.predict(X), rtol=1e-9)
+
+
+def test_50_untransformed_validation_data_are_seen():
+    X, y = table()
+    scaled = (X - X.mean(axis=0)) / X.std(axis=0)
+    model = MLPRegressor(max_iter=3, n_iter_no_change=1, tol=1e9)
+    with pytest.warns(UserWarning, match=r"^X_val: half of column 0 .*transform_input=\['X_val'\]"):
+        model.fit(scaled[50:], y[50:], X_val=X[:50], y_val=y[:50])
+    with pytest.warns(UserWarning, match=r"^y_val: half of column 0 .*transform y_val as y"):
+        model.fit(scaled[50:], (y[50:] - y.mean()) / y.std(), X_val=scaled[:50], y_val=y[:50])
+
+
+def test_50_ordinary_and_later_validation_data_warn_of_nothing():
+    X, y = table()
+    X[:, 0] = np.arange(200)  # time
+    model = MLPRegressor(max_iter=3, n_iter_no_change=1, tol=1e9)
+    for training, validation in ((slice(150), slice(150, None)), (slice(50, None), slice(50))):
+        model.fit(X[training], y[training], X_val=X[validation], y_val=y[validation])
+
+
+@pytest.mark.parametrize("standardize", [False, True])
+@pytest.mark.parametrize("at", [1, 2, 12])
+def test_38_an_interrupted_lbfgs_makes_no_other_pass(monkeypatch, at, standardize):
+    X, y = table()
+    calls = []
+    gradients, losses = MLP.loss_and_gradients, MLP.loss
+
+    def interrupted(net, *data):
+        calls.append(None)
+        if len(calls) == at:
+            raise KeyboardInterrupt
+        return gradients(net, *data)
+
+    monkeypatch.setattr(MLP, "loss_and_gradients", interrupted)
+    monkeypatch.setattr(MLP, "loss", lambda *_: pytest.fail("another pass"))
+    model = MLPRegressor(
+        hidden_layer_sizes=(4,), solver="lbfgs", alpha=0.1, standardize=standardize, random_state=0
+    )
+    with pytest.warns(UserWarning, match="interrupted"):
+        model.fit(X, y)
+    assert len(calls) == at
+    if at < 12:
+        assert np.isnan(model.loss_)
+        return
+    penalty = 0 if standardize else 0.1 / 200 / 2 * sum((W**2).sum() for W in model.coefs_)
+    assert np.isclose(model.loss_, losses(model.network_, X, y) / 2 + penalty)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("epsilon", 1e-46), ("learning_rate_init", 1e-46), ("beta_1", 1 - 1e-9), ("momentum", 1 - 1e-9)],
+)
+def test_39_hyper_parameters_that_float32_rounds_away_are_named(name, value):
+    X, y = table()
+    model = MLPRegressor(dtype="float32", **{name: value})
+    with pytest.raises(ValueError, match=rf"^{name}: must be .*in float32"):
+        model.fit(X, y)
+
+
+def test_weights_of_other_shapes_are_refused():
+    X, y = table()
+    model = MLPRegressor(hidden_layer_sizes=(4,), max_iter=2, n_iter_no_change=1, tol=1e9).fit(X, y)
+    before = model.network_.parameters.copy()
+    for coefs in ([1.0, 2.0], [np.ones((1, 4)), np.ones((4, 1))], [np.ones((3, 4))]):
+        with pytest.raises(ValueError, match=r"^coefs_: must be arrays of shapes \[\(3, 4\), \(4, 1\)\]"):
+            model.coefs_ = coefs
+    with pytest.raises(ValueError, match=r"^intercepts_: "):
+        model.intercepts_ = [0.0, 0.0]
+    assert (model.network_.parameters == before).all()
+
+
+@pytest.mark.parametrize("learning_rate", ["invscaling", "adaptive"])
+def test_schedules_need_one_fit_of_the_trainer(monkeypatch, learning_rate):
+    X, y = table()
+    fits, fit = [], Trainer.fit
+    monkeypatch.setattr(Trainer, "fit", lambda *args, **named: fits.append(1) or fit(*args, **named))
+    model = MLPRegressor(
+        hidden_layer_sizes=(4,), solver="sgd", learning_rate=learning_rate, standardize=True, max_iter=30
+    )
+    with warnings.catch_warnings(action="ignore"):
+        model.fit(X, y)
+    assert len(fits) == 1

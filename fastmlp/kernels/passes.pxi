@@ -435,7 +435,7 @@ def predict_few(X, cnp.ndarray parameters, Py_ssize_t d, Py_ssize_t h, Py_ssize_
     shape[0], shape[1] = cnp.PyArray_DIM(array, 0), m
     out = cnp.PyArray_EMPTY(1 if m == 1 else 2, shape, cnp.PyArray_TYPE(parameters), 0)
     if forward_few(elements(parameters, (d + 1) * h + (h + 1) * m), d, h, m,
-                   elements(array, shape[0] * d), shape[0], elements(out, shape[0] * m)):
+                   <real *> cnp.PyArray_DATA(array), shape[0], <real *> cnp.PyArray_DATA(out)):
         raise MemoryError("no memory for a prediction")
     return out
 

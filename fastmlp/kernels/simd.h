@@ -14,6 +14,11 @@ typedef FASTMLP_REAL real;
 
 /* AddressSanitizer knows where an allocation ends, not where the arrays that are cut from one do: between them
  * it gets bytes that nobody may touch. */
+#if defined(__has_feature) /* clang's */
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
 #define GAP 64
@@ -86,19 +91,34 @@ static inline vec broadcast(real x) { return x - (vec){0}; }
 static inline vec load(const real *p) { return *(const loose_vec *)p; }
 static inline void store(real *p, vec v) { *(loose_vec *)p = v; }
 
+/* Lanes of a and b, by their numbers. GCC has clang's builtin since version 12, and asked for builtins since 10. */
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#endif
+#endif
+#if !defined(SHUFFLE)
+#if LANES * 4 == VEC_BYTES /* not of type mask: GCC 11 calls that opaque, and does not initialize it */
+typedef int32_t lane_numbers __attribute__((vector_size(VEC_BYTES)));
+#else
+typedef int64_t lane_numbers __attribute__((vector_size(VEC_BYTES)));
+#endif
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (lane_numbers){__VA_ARGS__})
+#endif
+
 /* [a0+a1, a2+a3, .., b0+b1, b2+b3, ..] */
 static inline vec pair_sums(vec a, vec b)
 {
 #if LANES == 16
-    return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30)
-         + __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+    return SHUFFLE(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30)
+         + SHUFFLE(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
 #elif LANES == 8
-    return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14)
-         + __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
+    return SHUFFLE(a, b, 0, 2, 4, 6, 8, 10, 12, 14)
+         + SHUFFLE(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
 #elif LANES == 4
-    return __builtin_shufflevector(a, b, 0, 2, 4, 6) + __builtin_shufflevector(a, b, 1, 3, 5, 7);
+    return SHUFFLE(a, b, 0, 2, 4, 6) + SHUFFLE(a, b, 1, 3, 5, 7);
 #else
-    return __builtin_shufflevector(a, b, 0, 2) + __builtin_shufflevector(a, b, 1, 3);
+    return SHUFFLE(a, b, 0, 2) + SHUFFLE(a, b, 1, 3);
 #endif
 }
 
