@@ -8,6 +8,7 @@ a long array; nothing is written). All are measured in turn, and of each the bes
 
 import argparse
 import json
+import subprocess
 import sys
 import time
 from collections import defaultdict
@@ -73,11 +74,15 @@ def measure(threads, steps, growth, rounds, operations, caches):
 
 
 def last_level_cache():
-    """Its size in bytes, as Linux states it."""
+    """Its size in bytes, as Linux states it, or where /sys is not mounted the C library."""
     sizes = [path.read_text() for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")]
-    if not sizes:
-        sys.exit("the size of the last-level cache is not in /sys/devices/system/cpu/cpu0/cache")
-    return 1024 * max(int(size.strip().removesuffix("K")) for size in sizes)
+    if sizes:
+        return 1024 * max(int(size.strip().removesuffix("K")) for size in sizes)
+    for level in (3, 2):
+        done = subprocess.run(["getconf", f"LEVEL{level}_CACHE_SIZE"], capture_output=True, text=True)
+        if done.stdout.strip().isdecimal() and int(done.stdout):
+            return int(done.stdout)
+    sys.exit("the size of the last-level cache is neither in /sys nor known to getconf")
 
 
 def _rates(cases, threads, rounds, operations, array):

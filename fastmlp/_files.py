@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import stat
 
 import numpy as np
@@ -59,14 +60,19 @@ def load_tensors(path, kind, version, build):
         raise ValueError(f"{os.fspath(path)}: not a {kind} file that can be loaded: {said}") from None
 
 
+def little_endian(array):
+    """The array with its bytes as most machines have them, so that their sums are alike everywhere."""
+    return array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
+
+
 def _digest(tensors, metadata):
     """SHA-256 of all that the file says, in hexadecimal."""
     from hashlib import sha256
 
     digest = sha256(repr(sorted(metadata.items())).encode())
     for name, array in sorted(tensors.items()):
-        digest.update(repr((name, str(array.dtype), array.shape)).encode())
-        digest.update(array)
+        digest.update(repr((name, array.dtype.name, array.shape)).encode())
+        digest.update(little_endian(array))
     return digest.hexdigest()
 
 
@@ -79,17 +85,16 @@ def write_whole(path, content):
     names the target.
     """
     target = os.path.realpath(path)
-    folder, name = os.path.split(target)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    folder = os.path.dirname(target)
     try:
         mode = _mode(path)
         if mode is not None and not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
             with open(path, "wb") as file:
                 file.write(content)
             return
-        temporary = os.path.join(folder, f".{name[:50]}.{os.urandom(8).hex()}")  # names: at most 255 bytes
+        temporary = _temporary(target)
         try:
-            descriptor = os.open(temporary, flags, 0o666 if mode is None else 0o600)  # less the umask
+            descriptor = os.open(temporary, NEW_FILE, 0o666 if mode is None else 0o600)  # less the umask
             try:
                 _write(descriptor, content)
             finally:
@@ -104,6 +109,54 @@ def write_whole(path, content):
     except OSError as error:
         raise OSError(error.errno, error.strerror, target) from None
     _sync_folder(folder)
+
+
+def check_place(path):
+    """Raise an OSError that says why `write_whole` could not write to path; do nothing where it could.
+
+    It really makes and removes a temporary file, as what a system allows is seen only by trying.
+    """
+    target = os.path.realpath(path)
+    try:
+        mode = _mode(path)
+        if mode is not None and stat.S_ISDIR(mode):
+            raise OSError(errno.EISDIR, "is a folder; give the name of a file")
+        if mode is not None and not stat.S_ISREG(mode):
+            return  # a device or a pipe
+        if target in _mount_points():
+            raise OSError(errno.EBUSY, "is a mount point, which cannot be replaced; mount its folder")
+        temporary = _temporary(target)
+        try:
+            os.close(os.open(temporary, NEW_FILE, 0o600))
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+    except OSError as error:
+        reason = error.strerror
+        if not os.path.isdir(os.path.dirname(target)):
+            reason = "there is no such folder"
+        elif error.errno not in (errno.EISDIR, errno.EBUSY):
+            reason = f"no file can be made in its folder ({error.strerror}); choose another one"
+        raise OSError(error.errno, reason, target) from None
+
+
+NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+
+
+def _temporary(target):
+    """The name of a new file beside the target."""
+    folder, name = os.path.split(target)
+    return os.path.join(folder, f".{name[:50]}.{os.urandom(8).hex()}")  # names: at most 255 bytes
+
+
+def _mount_points():
+    """The paths that something is mounted at, where the system says (os.path.ismount sees no file)."""
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+            places = {line.split(" ")[4] for line in file}
+    except OSError:
+        return set()
+    return {re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), place) for place in places}
 
 
 def _write(descriptor, content):

@@ -4,8 +4,10 @@ import argparse
 import csv
 import io
 import os
+import re
 import statistics
 import sys
+import tempfile
 import time
 import warnings
 from contextlib import nullcontext, suppress
@@ -16,7 +18,8 @@ import numpy as np
 
 from fastmlp import kernels, optimizers, reference, scaling, tables
 from fastmlp._config import __version__, show_config
-from fastmlp._files import write_whole
+from fastmlp._extras import progress_bar
+from fastmlp._files import check_place, write_whole
 from fastmlp.datasets import TITANIC, load_titanic
 from fastmlp.network import INITIALIZERS, MLP
 from fastmlp.optimizers import OPTIMIZERS, SGD
@@ -90,7 +93,11 @@ def _parser():
     train.add_argument("--batch-size", type=int, default=32, metavar="N", help="rows in a step")
     train.add_argument("--l2", type=float, default=0.0, metavar="X", help="penalty on squared weights")
     train.add_argument("--init", choices=sorted(INITIALIZERS), default="he", help="starting weights")
-    train.add_argument("--dtype", choices=["float32", "float64"], default="float32", help="of all arithmetic")
+    train.add_argument(
+        "--dtype",
+        choices=["float32", "float64"],
+        help="of all arithmetic (default: float32; float64 where large numbers differ little)",
+    )
     train.add_argument("--seed", type=int, default=0, metavar="N", help="of split, starts and shuffling")
     train.add_argument(
         "--test", type=float, default=0.2, metavar="X", help="part of the rows held out; 0: none"
@@ -134,13 +141,15 @@ def _train(arguments):
             raise ValueError(f"{option}: {path} is {taken[place]}; choose another name")
         taken[place] = "the model's file"
     for option, path in (("--save", arguments.save), ("--plot", arguments.plot)):
-        folder = os.path.dirname(os.path.realpath(path)) if path else "."
-        if not os.path.isdir(folder):  # now, not after the training
-            raise ValueError(f"{option}: there is no folder {folder}")
+        if path:
+            _check_place(option, path)  # now, not after the training
     if arguments.plot:
         _picture_of(History([1.0], best_epoch=0), arguments.plot)  # whether it can be drawn, now
     _prepare_checkpoints(arguments)
 
+    if arguments.dtype is None:
+        ratio, _, _ = scaling.least_resolved(scaling.measure(X, y[:, None]), np.float32)
+        arguments.dtype = "float32" if ratio <= scaling.SAFE_RATIO else "float64"
     n, d = X.shape
     order = np.random.default_rng(arguments.seed).permutation(n)
     held_out = min(round(arguments.test * n), n - 1)  # a row to train on
@@ -177,7 +186,7 @@ def _train(arguments):
         f"{numpy_seconds / seconds:.0f} times as long."
     )
     net.feature_names, net.target_names = tuple(names), (target,)
-    net.save(arguments.save)
+    _save(net, arguments.save)
     print(f"saved     {arguments.save}; to use it: fastmlp predict {arguments.save} data.csv")
     if arguments.plot:
         write_whole(arguments.plot, _picture_of(curve if held_out else history, arguments.plot))
@@ -199,7 +208,9 @@ def _training_data(arguments):
         raise ValueError(f"--target: name the column of {arguments.data} that is to be predicted")
 
     def columns(header):
-        features = [name for name in header if name != arguments.target]
+        nonlocal unnamed
+        unnamed = header.count("")
+        features = [name for name in header if name and name != arguments.target]
         if arguments.features:
             features = [name.strip() for name in arguments.features.split(",")]
         if arguments.target in features:
@@ -211,14 +222,60 @@ def _training_data(arguments):
             )
         return [*features, arguments.target]
 
+    unnamed = 0
     names, table = tables.read_csv(arguments.data, columns)
-    return arguments.data, table[:, :-1], table[:, -1], names[:-1], arguments.target
+    X, y, names = table[:, :-1], table[:, -1], names[:-1]
+    if not arguments.features:
+        counters = [j for j in range(X.shape[1]) if tables.counts_rows(X[:, j])]
+        _say_left_out(unnamed, [names[j] for j in counters])
+        X = np.delete(X, counters, axis=1)
+        names = [name for j, name in enumerate(names) if j not in counters]
+        if not names:
+            raise tables.TableError(
+                f"{arguments.data}: no column beside the target {arguments.target!r} but row numbers; name "
+                "one by --features if it is meant"
+            )
+    return arguments.data, np.ascontiguousarray(X), y, names, arguments.target
+
+
+def _say_left_out(unnamed, counters):
+    """Print which columns are no features: they only count rows, and would be learnt by heart."""
+    parts = [f"{unnamed} column{'s' * (unnamed > 1)} without a name"] * bool(unnamed)
+    parts += [f"{name!r}, which counts the rows" for name in counters]
+    if parts:
+        print(f"left out  {'; '.join(parts)}; --features takes columns by their names")
+
+
+def _check_place(option, path):
+    try:
+        check_place(path)
+    except OSError as error:
+        raise ValueError(f"{option}: {error.filename}: {error.strerror}") from None
+
+
+def _save(net, path):
+    """Save a trained network: if it cannot be at its place (a disk that is full by now), then at another."""
+    try:
+        net.save(path)
+        return
+    except OSError as error:
+        reason = error
+    for folder in (os.curdir, tempfile.gettempdir()):
+        elsewhere = os.path.join(folder, f"fastmlp-{os.getpid()}-{time.time_ns()}.safetensors")
+        with suppress(OSError):
+            net.save(elsewhere)
+            raise ValueError(f"--save: {reason}; the model is in {elsewhere} instead")
+    raise reason
 
 
 def _require_columns(path, header, names):
     for name in names:
         if name not in header:
-            raise tables.TableError(f"{path}, line 1: no column {name!r}; the file has {', '.join(header)}")
+            numbers = all(re.fullmatch(r"[-+.\deE]+", found) for found in header)
+            hint = "; its first line must name the columns, and holds numbers" if numbers else ""
+            raise tables.TableError(
+                f"{path}, line 1: no column {name!r}; the file has {', '.join(filter(None, header))}{hint}"
+            )
 
 
 def _prepare_checkpoints(arguments):
@@ -331,13 +388,13 @@ def _reference_epoch_seconds(arguments, optimizer, X, y, sizes):
 
 
 def _progress(total):
+    silent = nullcontext(argparse.Namespace(update=lambda epochs: None))
+    sys.stdout.flush()  # tqdm does, and if that fails older ones leave a traceback
     try:
-        from tqdm import tqdm
+        return silent if sys.stderr is None else progress_bar(total, leave=False, mininterval=0.2)
     except ImportError:
         print("progress  not shown: pip install 'fastmlp[progress]'", file=sys.stderr)
-        return nullcontext(argparse.Namespace(update=lambda epochs: None))
-    sys.stdout.flush()  # tqdm does, and if that fails older ones leave a traceback
-    return tqdm(total=total, unit="epoch", leave=False, mininterval=0.2)
+        return silent
 
 
 def readable(seconds):
@@ -361,6 +418,11 @@ def _picture_of(history, path):
 
 
 def _predict(arguments):
+    if arguments.output is not None:
+        for read in (arguments.model, arguments.data):
+            if os.path.realpath(read) == os.path.realpath(arguments.output):
+                raise ValueError(f"--output: {arguments.output} is an input; choose another name")
+        _check_place("--output", arguments.output)
     net = MLP.load(arguments.model)
     features = net.sizes[0]
 
@@ -368,14 +430,16 @@ def _predict(arguments):
         if net.feature_names is not None:
             _require_columns(arguments.data, header, net.feature_names)
             return list(net.feature_names)
-        if len(header) != features:
-            raise tables.TableError(
-                f"{arguments.data}, line 1: {len(header)} columns, and the model takes {features} (it does "
-                "not know their names)"
-            )
-        return header
+        return [name for name in header if name]
 
-    _, X = tables.read_csv(arguments.data, columns)
+    names, X = tables.read_csv(arguments.data, columns)
+    if net.feature_names is None and X.shape[1] != features:
+        X = X[:, [not tables.counts_rows(column) for column in X.T]]
+    if X.shape[1] != features:
+        raise tables.TableError(
+            f"{arguments.data}, line 1: {len(names)} columns, and the model takes {features} (it does not "
+            "know their names)"
+        )
     targets = net.target_names or [f"prediction {i + 1}" for i in range(net.sizes[2])]
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(targets)
@@ -383,7 +447,4 @@ def _predict(arguments):
     if arguments.output is None:
         sys.stdout.write(text.getvalue())
         return
-    for read in (arguments.model, arguments.data):
-        if os.path.realpath(read) == os.path.realpath(arguments.output):
-            raise ValueError(f"--output: {arguments.output} is an input; choose another name")
     write_whole(arguments.output, text.getvalue().encode())

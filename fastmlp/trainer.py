@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastmlp import _checks, _extras, kernels, optimizers, scaling
+from fastmlp import _checks, _extras, _files, kernels, optimizers, scaling
 from fastmlp.network import MLP, matrices
 
 if TYPE_CHECKING:
@@ -523,6 +523,8 @@ class Trainer:
         for name, function in (("callback", callback), ("monitor", monitor)):
             if function is not None and not callable(function):
                 raise TypeError(f"{name}: must be callable, got {type(function).__name__}")
+        if checkpoint is not None:
+            _files.check_place(checkpoint)
         if monitor is not None and data[1] is None:
             raise ValueError("monitor: needs validation_data, of which it judges the predictions")
         me, here = object(), (os.getpid(), id(self.network))
@@ -842,11 +844,12 @@ def _check_sum(array):
     64 us). Numbers that change places change the sums, too, unless they are made up for it.
     """
     if array.nbytes <= SUMMED_UP:
-        return zlib.crc32(array)
-    bits = array.reshape(-1).view(f"u{array.itemsize}")
+        return zlib.crc32(_files.little_endian(array))
+    bits = array.reshape(-1).view(f"{array.dtype.byteorder}u{array.itemsize}")
     side = math.isqrt(bits.size)
     square, rest = bits[: side * side].reshape(side, side), bits[side * side :]
-    return zlib.crc32(np.concatenate([*(square.sum(axis, dtype=bits.dtype) for axis in (0, 1)), rest]))
+    sums = np.concatenate([*(square.sum(axis, dtype=f"u{array.itemsize}") for axis in (0, 1)), rest])
+    return zlib.crc32(_files.little_endian(sums))
 
 
 def _record(run, history):
@@ -876,7 +879,6 @@ def _last_is_best(loop, reason):
 
 def _progress_bar(epochs, done):
     try:
-        from tqdm import tqdm
+        return _extras.progress_bar(epochs, done)
     except ModuleNotFoundError as error:
         raise _extras.missing(error, "progress=True", "progress") from None
-    return tqdm(total=epochs, initial=done, unit="epoch")

@@ -26,7 +26,17 @@ ALLOWED = {
     "optimizers": {"_checks"},
     # methods of MLP and History that lead to what stands on top import it when they are called
     "network": {"_checks", "_files", "export", "kernels"},
-    "trainer": {"_checks", "_extras", "checkpoints", "kernels", "network", "optimizers", "plot", "scaling"},
+    "trainer": {
+        "_checks",
+        "_extras",
+        "_files",
+        "checkpoints",
+        "kernels",
+        "network",
+        "optimizers",
+        "plot",
+        "scaling",
+    },
     "_config": {"kernels"},
     "export": {"_config", "_extras", "_files"},
     "sklearn": {"_checks", "_extras", "network", "optimizers", "scaling", "trainer"},
@@ -34,6 +44,7 @@ ALLOWED = {
     "plot": {"_checks", "_extras", "network", "reference", "trainer"},
     "cli": {
         "_config",
+        "_extras",
         "_files",
         "datasets",
         "kernels",

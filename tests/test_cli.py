@@ -183,8 +183,8 @@ def test_31_errors_are_one_line_and_status_2(folder, capsys):
     assert "--target and --features" in fails(capsys, "train", "--target", "fare")
     assert "No such file" in fails(capsys, "train", "absent.csv", "--target", "fare")
     assert "No such file" in fails(capsys, "predict", "absent.safetensors", titanic)
-    assert "--save: there is no folder" in fails(capsys, "train", "--save", "absent/net.safetensors")
-    assert "--plot: there is no folder" in fails(capsys, "train", "--plot", "absent/loss.png")
+    for option in ("--save", "--plot"):
+        assert "absent/file: there is no such folder" in fails(capsys, "train", option, "absent/file")
     assert "--plot: loss.nope: Format 'nope'" in fails(capsys, "train", "--plot", "loss.nope")
     assert "--test" in fails(capsys, "train", "--test", "1")
     assert "--starts" in fails(capsys, "train", "--starts", "0")
@@ -255,7 +255,7 @@ def test_time_of_the_reference_is_scaled_to_all_rows(monkeypatch):
     ticks = iter(range(100))
     monkeypatch.setattr(cli.time, "perf_counter", lambda: next(ticks))
     monkeypatch.setattr(cli, "REFERENCE_ROWS", 3)
-    arguments = cli._parser().parse_args(["train"])
+    arguments = cli._parser().parse_args(["train", "--dtype", "float32"])
     X = np.random.default_rng(0).normal(size=(999, 3))
     assert cli._reference_epoch_seconds(arguments, fastmlp.Adam(), X, X[:, 0], (3, 4, 1)) == 333
 
@@ -392,3 +392,101 @@ def test_the_best_start_is_taken(capsys):
         assert fastmlp.MLP.load("model.safetensors").loss(X, y) == min(losses[:starts])
     assert min(losses) < losses[0]
     capsys.readouterr()
+
+
+def rows_with_numbers(path, start=0, header=",size,price", n=50):
+    rng = np.random.default_rng(0)
+    size = rng.uniform(1, 5, n)
+    rows = [f"{start + i},{a:.3f},{10 * a:.3f}" for i, a in enumerate(size)]
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [(",size,price", "1 column without a name"), ("id,size,price", "'id', which counts the rows")],
+)
+def test_47_row_numbers_are_no_feature(folder, capsys, header, said):
+    data = rows_with_numbers(folder / "t.csv", 1, header)
+    assert main(["train", str(data), "--target", "price", *QUICK]) == 0
+    assert f"left out  {said}; --features" in capsys.readouterr().out
+    assert fastmlp.MLP.load("model.safetensors").feature_names == ("size",)
+    assert main(["predict", "model.safetensors", str(data), "--output", "p.csv"]) == 0
+
+
+def test_47_a_named_column_is_taken_all_the_same(folder, capsys):
+    data = rows_with_numbers(folder / "t.csv", 1, "id,size,price")
+    assert main(["train", str(data), "--target", "price", "--features", "id,size", *QUICK]) == 0
+    assert "left out" not in capsys.readouterr().out
+    assert fastmlp.MLP.load("model.safetensors").feature_names == ("id", "size")
+    assert "but row numbers" in fails(capsys, "train", numbers_only(folder), "--target", "y", *QUICK)
+
+
+def numbers_only(folder):
+    path = folder / "numbers.csv"
+    path.write_text("id,y\n" + "".join(f"{i},{i * i}\n" for i in range(9)))
+    return path
+
+
+def test_47_a_model_without_names_predicts_without_row_numbers(folder):
+    fastmlp.MLP((2, 3, 1)).save("net")
+    data = rows_with_numbers(folder / "t.csv")
+    assert main(["predict", "net", str(data), "--output", "p.csv"]) == 0
+    data = rows_with_numbers(folder / "u.csv", 1, "id,size,price")
+    assert main(["predict", "net", str(data), "--output", "q.csv"]) == 0
+    assert (folder / "p.csv").read_text() == (folder / "q.csv").read_text()
+
+
+def test_48_a_file_without_a_header_is_told_so(folder, capsys):
+    (folder / "t.csv").write_text("29,1,211.5\n2,3,7.25\n")
+    assert "must name the columns, and holds numbers" in fails(capsys, "train", "t.csv", "--target", "price")
+
+
+def test_40_the_command_line_takes_float64_where_it_matters(folder, capsys):
+    rows = [f"{1.7e9 + i},{i}" for i in range(50)]
+    (folder / "t.csv").write_text("time,y\n" + "\n".join(rows[::-1]) + "\n")
+    assert main(["train", "t.csv", "--target", "y", *QUICK]) == 0
+    assert ", float64, " in capsys.readouterr().out
+    assert main(["train", "t.csv", "--target", "y", "--dtype", "float32", *QUICK]) == 0
+    assert main(["train", *QUICK]) == 0
+    assert ", float32, " in capsys.readouterr().out
+
+
+def test_49_a_model_that_cannot_be_saved_in_its_place_is_saved_elsewhere(folder, capsys, monkeypatch):
+    save = fastmlp.MLP.save
+
+    def full(net, path):
+        if "place" in str(path):
+            raise OSError(28, "No space left on device", str(path))
+        save(net, path)
+
+    monkeypatch.setattr(fastmlp.MLP, "save", full)
+    said = fails(capsys, "train", "--save", "place", *QUICK)
+    assert "No space left on device" in said
+    saved = re.search(r"the model is in (\S+) instead", said)[1]
+    assert fastmlp.MLP.load(saved).feature_names == ("age", "class", "survived")
+
+
+@pytest.mark.parametrize(
+    "command", [["train", "--save"], ["train", "--plot"], ["predict", "net", "t.csv", "--output"]]
+)
+def test_49_a_place_that_cannot_be_written_is_found_out_first(folder, capsys, monkeypatch, command):
+    fastmlp.MLP((2, 3, 1)).save("net")
+    rows_with_numbers(folder / "t.csv")
+    opened = os.open
+
+    def refuse(path, flags, *more, **named):
+        if "readonly" in str(path) and flags & os.O_CREAT:
+            raise PermissionError(13, "Permission denied", path)
+        return opened(path, flags, *more, **named)
+
+    (folder / "readonly").mkdir()
+    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(fastmlp.Trainer, "fit", lambda *_: pytest.fail("trained before"))
+    monkeypatch.setattr(fastmlp.MLP, "predict", lambda *_: pytest.fail("predicted before"))
+    said = fails(capsys, *command, "readonly/file")
+    assert (
+        f"{command[-1]}: {folder}/readonly/file: no file can be made in its folder (Permission denied)"
+        in said
+    )
+    assert "is a folder" in fails(capsys, *command, "readonly")

@@ -341,7 +341,11 @@ BAD_TABLES = {
     "duplicate header": (b"a,b,b\n1,2,3\n", "line 1: column 'b'"),
     "header alone": (b"a,b\n", "line 2"),
     "empty": (b"", "line 1"),
-    "UTF-16": ("a,b\n1,2\n".encode("utf-16"), "line 0"),
+    "UTF-16 without a mark": (
+        "a,b\n1,2\n".encode("utf-16-le"),
+        "line 1: holds NUL characters; is it UTF-16?",
+    ),
+    "Excel": (b"PK\x03\x04rest", "Excel workbook; save it as CSV"),
     "a folder": (None, "Is a directory"),
     "absent": (None, "No such file"),
 }

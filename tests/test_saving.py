@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from fastmlp import MLP, Trainer
+from fastmlp import MLP, Trainer, _files, trainer
 
 KINDS = ["model", "checkpoint"]
 
@@ -632,3 +632,65 @@ def test_24_no_memory_for_a_save(tmp_path):
     assert attempts[-1] == "saved"
     assert attempts[:-1] == ["refused"] * (len(attempts) - 1)
     assert len(attempts) > 3
+
+
+@pytest.mark.parametrize("name", ["plain", "with space", "tab\there"])
+def test_49_a_mount_point_is_found_out_before_training(tmp_path, monkeypatch, name):
+    """A file that is mounted cannot be renamed over; as the system tells it, with its octal escapes."""
+    told = str(tmp_path / name).replace(" ", r"\040").replace("\t", r"\011")
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(f"36 35 98:0 /x {told} rw - ext4 /dev/root rw\n")
+    opened = open
+    monkeypatch.setattr(
+        "builtins.open",
+        lambda path, *more, **named: opened(
+            mounts if path == "/proc/self/mountinfo" else path, *more, **named
+        ),
+    )
+    X, y = np.arange(6.0)[:, None], np.arange(6.0)
+    fits = Trainer(MLP((1, 2, 1)))
+    with pytest.raises(OSError, match="is a mount point, which cannot be replaced"):
+        fits.fit(X, y, checkpoint=tmp_path / name)
+    assert fits.history is None
+    assert fits.fit(X, y, 2, checkpoint=tmp_path / "other").stop_reason == "epochs"
+
+
+@pytest.mark.system
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+def test_49_a_bind_mount(tmp_path):
+    for name in ("file", "source"):
+        (tmp_path / name).write_text("old")
+    mounted = subprocess.run(["mount", "--bind", tmp_path / "source", tmp_path / "file"], check=False)
+    assert mounted.returncode == 0
+    try:
+        with pytest.raises(OSError, match="is a mount point"):
+            _files.check_place(tmp_path / "file")
+        with pytest.raises(OSError, match="busy"):
+            MLP((1, 2, 1)).save(tmp_path / "file")
+    finally:
+        subprocess.run(["umount", tmp_path / "file"], check=True)
+    _files.check_place(tmp_path / "file")
+
+
+def test_49_resume_finds_out_before_it_trains(tmp_path, monkeypatch):
+    X, y = np.arange(6.0)[:, None], np.arange(6.0)
+    path = tmp_path / "checkpoint"
+
+    def stop(epoch, history):
+        if epoch == 3:
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        Trainer(MLP((1, 2, 1))).fit(X, y, 9, checkpoint=path, checkpoint_every=1, callback=stop)
+    monkeypatch.setattr(_files, "_mount_points", lambda: {str(path)})
+    with pytest.raises(OSError, match="is a mount point"):
+        Trainer.resume(path, X, y, callback=lambda *_: pytest.fail("trained"))
+
+
+def test_59_digests_and_check_sums_are_of_little_endian_bytes():
+    for dtype in (np.float32, np.float64):
+        for size in (10, 100_000):
+            array = np.random.default_rng(1).normal(size=(size, 1)).astype(dtype)
+            swapped = array.astype(array.dtype.newbyteorder())
+            assert _files._digest({"a": swapped}, {}) == _files._digest({"a": array}, {})
+            assert trainer._check_sum(swapped) == trainer._check_sum(array)

@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-import tqdm
+import tqdm.auto
 
 from fastmlp import MLP, Trainer
 
@@ -463,7 +463,7 @@ def bar_in_which(what, happens, monkeypatch):
             happens()
         return result
 
-    monkeypatch.setattr("tqdm.tqdm", type("Bar", (tqdm.tqdm,), {what: method}))
+    monkeypatch.setattr("tqdm.auto.tqdm", type("Bar", (tqdm.tqdm,), {what: method}))
 
 
 @pytest.mark.parametrize("what", ["update", "set_postfix"])
@@ -519,7 +519,7 @@ sys.stderr = stderr
 assert ended == "OSError", ended
 assert (trainer.network.parameters == before).all()
 assert trainer.fit(X, y, 4, progress=True).stop_reason == "epochs"
-print("done")
+print("done", flush=True)
 os._exit(0)  # closing the full file would fail once more
 """
 

@@ -331,3 +331,37 @@ def test_23_many_threads_fit_networks_of_their_own(build, optimizer):
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(fitted, range(24)))
     np.testing.assert_array_equal(together, alone)
+
+
+REFUSED = """
+import sys, threading, time
+import numpy as np
+from fastmlp import MLP
+
+started = []
+
+
+def refuse(event, arguments):
+    if event == "_thread.start_new_thread":
+        started.append(event)
+        if len(started) == 2:
+            raise PermissionError("no threads")
+
+
+sys.addaudithook(refuse)
+net = MLP((64, 256, 1))
+X = np.zeros((20_000, 64), np.float32)
+try:
+    net.predict(X, n_threads=4)
+except PermissionError:
+    started.append("refused")
+deadline = time.monotonic() + 30
+while len(sys._current_frames()) > 1 and time.monotonic() < deadline:
+    time.sleep(0.01)
+print(started.count("refused"), len(sys._current_frames()), net.predict(X, n_threads=4).shape)
+"""
+
+
+def test_an_audit_hook_that_refuses_a_thread_leaves_none_waiting():
+    done = subprocess.run([sys.executable, "-c", REFUSED], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "1 1 (20000,)\n", done.stderr

@@ -351,7 +351,7 @@ def test_progress_bar(capsys):
 
 
 def test_progress_without_tqdm_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tqdm", None)
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
     X, y = fastmlp.load_titanic()
     with pytest.raises(ImportError, match=r"pip install 'fastmlp\[progress\]'"):
         Trainer(MLP((3, 4, 1))).fit(X, y, progress=True)
@@ -475,7 +475,7 @@ def test_defaults_of_the_command_line_learn_the_titanic():
 
     good = 0
     for seed in range(10):
-        arguments = _parser().parse_args(["train", "--seed", str(seed)])
+        arguments = _parser().parse_args(["train", "--seed", str(seed), "--dtype", "float32"])
         net, _ = _best_of_starts(arguments, (3, 4, 1), Bar, "all", X, y)
         good += net.loss(X, y) <= 1930
     assert good >= 9
@@ -552,3 +552,144 @@ def test_bad_arguments_of_fit_are_named(arguments, message):
     with pytest.raises((TypeError, ValueError), match=message):
         Trainer(net).fit(np.ones((5, 3)), np.ones(5), **arguments)
     np.testing.assert_array_equal(net.parameters, before)
+
+
+@pytest.mark.parametrize("clip_norm", [1e-3, 0.1, 10.0])
+@pytest.mark.parametrize("name", ["sgd", "momentum", "adam"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("hidden", [4, 5, 33])
+def test_clipped_steps_are_the_reference(build, rng, clip_norm, name, dtype, hidden):
+    optimizer, step = OPTIMIZERS[name]
+    X, Y, w = problem(rng, 2, dtype=dtype)
+    net = MLP((3, hidden, 2), dtype=dtype, seed=1)
+    W1, W2 = (W.copy() for W in net.weights)
+    moments = np.zeros((2, net.parameters.size), net.dtype)
+    Trainer(net, optimizer, batch_size=BATCH, l2=0.1, clip_norm=clip_norm, shuffle=False).fit(
+        X, Y, epochs=1, sample_weight=w
+    )
+    batches = in_batches(np.arange(len(X)), BATCH)
+    bound = partial(step, **asdict(optimizer))
+    reference.train_epoch(X, Y, W1, W2, moments, 0, bound, batches, w, 0.1, clip_norm)
+    tolerance = 1e-11 if dtype == "float64" else 5e-5
+    np.testing.assert_allclose(
+        net.parameters, np.concatenate([W1.ravel(), W2.ravel()]), rtol=tolerance, atol=tolerance
+    )
+
+
+def test_the_norm_of_a_clipped_step(rng):
+    X, Y, _ = problem(rng)
+    net = MLP((3, 5, 1), dtype="float64", seed=1)
+    before = net.parameters.copy()
+    Trainer(net, SGD(1.0), batch_size=None, clip_norm=0.01).fit(X * 100, Y, epochs=1)
+    np.testing.assert_allclose(np.linalg.norm(net.parameters - before), 0.01, rtol=1e-5)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_validation_data_with_weights(rng, weighted):
+    X, Y, w = problem(rng)
+    w = np.where(w > 1, w, 0)
+    net = MLP((3, 5, 1), dtype="float64", seed=1)
+    data = (X, Y, w) if weighted else (X, Y)
+    history = Trainer(net, seed=1).fit(X, Y, 3, validation_data=data)
+    np.testing.assert_allclose(history.validation_loss[-1], net.loss(*data))
+
+
+@pytest.mark.parametrize("value", [(1,), (1, 2, 3, 4), 7, np.zeros((2, 6, 3))])
+def test_validation_data_of_another_kind_are_refused(value):
+    X, Y, _ = problem(np.random.default_rng(1))
+    with pytest.raises(ValueError, match=r"^validation_data: must be \(Xv, yv\) or \(Xv, yv, wv\)"):
+        Trainer(MLP((3, 4, 1))).fit(X, Y, 1, validation_data=value)
+
+
+def test_56_patience_counts_improvements_of_more_than_min_delta(rng):
+    X, Y, _ = problem(rng)
+    options = dict(epochs=20_000, patience=10)
+    settings = dict(learning_rate=1e-4, batch_size=None, seed=1)
+    tiny = Trainer(MLP((3, 4, 1), dtype="float64", seed=1), **settings).fit(X, Y, **options)
+    tolerant = Trainer(MLP((3, 4, 1), dtype="float64", seed=1), **settings).fit(
+        X, Y, min_delta=1e-2, **options
+    )
+    assert tolerant.stop_reason == "patience"
+    assert len(tolerant.loss) < len(tiny.loss) / 5
+    waited, best = 0, np.inf
+    for loss in tolerant.loss:
+        waited, best = (0, loss) if loss < best - 1e-2 else (waited + 1, best)
+    assert waited == 10
+    assert tolerant.best_epoch == np.argmin(tolerant.loss)
+
+
+@pytest.mark.parametrize("value", [-1, np.nan, np.inf, "much"])
+def test_56_min_delta_is_checked(value):
+    with pytest.raises((TypeError, ValueError), match=r"^min_delta: "):
+        Trainer(MLP((1, 2, 1))).fit([[1.0], [2.0]], [1.0, 2.0], min_delta=value)
+
+
+@pytest.mark.parametrize("m", [1, 2])
+@pytest.mark.parametrize("standardize", [False, True])
+def test_a_monitor_is_minimised_in_place_of_the_loss(rng, m, standardize):
+    X, Y, w = problem(rng, m)
+    w[:5] = 0
+    seen = []
+
+    def absolute(y, prediction):
+        assert y.shape == prediction.shape == ((55,) if m == 1 else (55, 2))
+        seen.append(np.abs(y - prediction).mean() + (len(seen) == 3) * -10)
+        return seen[-1]
+
+    net = MLP((3, 5, m), dtype="float64", seed=1)
+    kept = []
+    trainer = Trainer(net, seed=1, standardize=standardize)
+    history = trainer.fit(
+        X, Y, 50, validation_data=(X, Y, w), monitor=absolute, patience=4,
+        callback=lambda *_: kept.append(net.parameters.copy()),
+    )  # fmt: skip
+    assert history.stop_reason == "patience"
+    assert history.monitor == seen
+    assert (history.best_epoch, len(history.loss)) == (3, 8)
+    assert (net.parameters == kept[3]).all()
+    assert len(history.validation_loss) == 8
+
+
+def test_a_monitor_needs_validation_data_and_returns_numbers(rng):
+    X, Y, _ = problem(rng)
+    trainer = Trainer(MLP((3, 5, 1)))
+    with pytest.raises(ValueError, match=r"^monitor: needs validation_data"):
+        trainer.fit(X, Y, 1, monitor=lambda *_: 0)
+    with pytest.raises(TypeError, match=r"^monitor: must be callable"):
+        trainer.fit(X, Y, 1, monitor="mae", validation_data=(X, Y))
+    for value in (np.nan, None, "0"):
+        with pytest.raises((TypeError, ValueError), match=r"^monitor: its result: must be"):
+            trainer.fit(X, Y, 1, monitor=lambda *_, value=value: value, validation_data=(X, Y))
+    assert trainer.fit(X, Y, 1).stop_reason == "epochs"
+
+
+def test_a_monitored_fit_is_resumed_with_its_monitor(rng, tmp_path):
+    X, Y, _ = problem(rng)
+    path = tmp_path / "checkpoint"
+
+    def distance(y, prediction):
+        return np.abs(y - prediction).mean()
+
+    def kill(epoch, history):
+        if epoch == 6:
+            raise SystemExit
+
+    options = dict(validation_data=(X, Y), monitor=distance)
+    limits = dict(epochs=20, patience=3, min_delta=1e-3)
+    whole = Trainer(MLP((3, 5, 1), seed=1), seed=1)
+    whole.fit(X, Y, **limits, **options)
+    with pytest.raises(SystemExit):
+        Trainer(MLP((3, 5, 1), seed=1), seed=1).fit(
+            X, Y, **limits, **options, callback=kill, checkpoint=path, checkpoint_every=2
+        )
+    with pytest.raises(ValueError, match=r"^monitor: .* is of a fit with one"):
+        Trainer.resume(path, X, Y, validation_data=(X, Y))
+    resumed = Trainer.resume(path, X, Y, **options, min_delta=1e-3)
+    assert resumed.history.monitor == whole.history.monitor
+    assert (resumed.network.parameters == whole.network.parameters).all()
+
+
+def test_58_a_progress_bar_without_stderr(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    X, Y, _ = problem(np.random.default_rng(1))
+    assert Trainer(MLP((3, 5, 1))).fit(X, Y, 2, progress=True).stop_reason == "epochs"

@@ -63,12 +63,15 @@ cdef class Team:
             self.hired[i] = True
             try:
                 _thread.start_new_thread(self.help, (i,))
-            except (RuntimeError, MemoryError):  # no more threads to be had: those that came do the work
+            except BaseException as error:
                 # this one may have come all the same, and there was no memory to say so: it goes home
                 self.hired[i] = False
                 self.size = i
                 PyThread_release_lock(self.start[i])
-                break
+                if isinstance(error, (RuntimeError, MemoryError)):
+                    break  # no more threads to be had: those that came do the work
+                self.__exit__()  # Python does not call it where __enter__ raises
+                raise
             self.present = i
 
     def __exit__(self, *exception):
