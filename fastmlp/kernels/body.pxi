@@ -2,7 +2,8 @@
 # what differs between them, real and vec, comes from simd.h and the compiler flags in setup.py.
 #
 # Every def here is private: shapes, dtypes, contiguity and aliasing have been checked above
-# (fastmlp/_checks.py), so only what a wrong pointer could come from is checked again. Letters A..L are the nodes of reference.py.
+# (fastmlp/_checks.py), so only what a wrong pointer could come from is checked again. Letters A..L are the
+# nodes of reference.py.
 
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
@@ -48,8 +49,8 @@ cdef extern from "simd.h" nogil:
 cdef real *elements(cnp.ndarray array, Py_ssize_t count) except? NULL:
     """The elements of an array of `count` numbers; NULL for None.
 
-    Arguments have been checked above, but what a user does to an array in the meantime (resize, another dtype)
-    must not lead the kernels out of it.
+    Arguments have been checked above, but what a user does to an array in the meantime (another size, another
+    dtype) must not lead the kernels out of it.
     """
     if array is None:
         return NULL
@@ -58,8 +59,8 @@ cdef real *elements(cnp.ndarray array, Py_ssize_t count) except? NULL:
         or cnp.PyArray_TYPE(array) != (cnp.NPY_FLOAT if sizeof(real) == sizeof(float) else cnp.NPY_DOUBLE)
     ):
         raise ValueError(
-            f"an array of {array.dtype} {(<object> array).shape} has come in place of one of {count} contiguous "
-            f"numbers of {8 * sizeof(real)} bits; do not resize or retype arrays that are in use"
+            f"an array of {array.dtype} {(<object> array).shape} has come in place of one of {count} "
+            f"contiguous numbers of {8 * sizeof(real)} bits; do not resize or retype arrays that are in use"
         )
     return <real *> cnp.PyArray_DATA(array)
 
