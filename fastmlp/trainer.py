@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from fastmlp.network import Path
 
-    Validation = tuple[ArrayLike, ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike]
-    Monitor = Callable[[np.ndarray, np.ndarray], float]
+    _Validation = tuple[ArrayLike, ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike]
+    _Monitor = Callable[[np.ndarray, np.ndarray], float]
 
 EPOCHS_AT_ONCE = 1024  # at most, between two looks at the clock
 SUMMED_UP = 2**16  # bytes, above which a check sum is that of sums
@@ -286,10 +286,10 @@ class Trainer:
         epochs: int = 100,
         *,
         sample_weight: ArrayLike | None = None,
-        validation_data: Validation | None = None,
+        validation_data: _Validation | None = None,
         patience: int | None = None,
         min_delta: float = 0.0,
-        monitor: Monitor | None = None,
+        monitor: _Monitor | None = None,
         callback: Callable[[int, History], bool | None] | None = None,
         progress: bool = False,
         checkpoint: Path | None = None,
@@ -435,8 +435,8 @@ class Trainer:
         y: ArrayLike,
         *,
         sample_weight: ArrayLike | None = None,
-        validation_data: Validation | None = None,
-        monitor: Monitor | None = None,
+        validation_data: _Validation | None = None,
+        monitor: _Monitor | None = None,
         callback: Callable[[int, History], bool | None] | None = None,
         progress: bool = False,
         n_threads: int | None = None,

@@ -5,7 +5,7 @@ from fastmlp import MLP, SGD, Adam, Trainer
 
 
 def _network(W1, W2):
-    net = MLP(common.sizes(W1, W2), W1.dtype.name)
+    net = MLP(common.sizes(W1, W2), dtype=W1.dtype.name)
     for W, start in zip(net.weights, (W1, W2), strict=True):
         W[:] = start
     return net
