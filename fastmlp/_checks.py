@@ -13,6 +13,7 @@ import numpy as np
 
 from fastmlp import _frames
 
+AT_ONCE = 2**24  # numbers in one call of NumPy, which no signal ends: some 20 ms
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -117,7 +118,20 @@ def _native(array, dtype):
     if array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned:
         return array
     with np.errstate(over="ignore"):  # too large for float32 becomes infinity, which `finite` reports
-        return np.require(array, dtype, ["C", "A"])
+        if array.size <= AT_ONCE:
+            return np.require(array, dtype, ["C", "A"])
+        out = np.empty(array.shape, dtype)
+        for part, converted in zip(_parts(array), _parts(out), strict=True):
+            converted[...] = part
+        return out
+
+
+def _parts(array):
+    """An array in blocks of rows, between which Python can take a signal; a small one as it is."""
+    if array.size <= AT_ONCE:
+        return [array]
+    rows = max(1, AT_ONCE * len(array) // array.size)
+    return [array[i : i + rows] for i in range(0, len(array), rows)]
 
 
 def matrix(name, value, dtype, *, rows=None, columns=None):
@@ -207,7 +221,7 @@ def finite(name, array):
     """Raise where a row of array (or an element, if it is 1-d) holds NaN or infinity."""
     # A finite sum has only finite terms, and costs no memory; only a sum that is not is looked into.
     with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(array.sum(dtype=np.float64)):
+        if all([np.isfinite(part.sum(dtype=np.float64)) for part in _parts(array)]):
             return
     rows = np.isfinite(array).reshape(len(array), -1).all(axis=1)
     if not rows.all():

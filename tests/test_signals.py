@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tqdm.auto
 
-from fastmlp import MLP, Trainer
+from fastmlp import MLP, Trainer, _checks
 
 START = """
 import os, signal, sys, tempfile, threading, time, warnings
@@ -570,3 +570,45 @@ def printed(source, *arguments):
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+# One call over so many rows that it takes a second or so, alone and with a signal soon after its start.
+LONG_CALL = """
+rng = np.random.default_rng(1)
+net = MLP((64, 256, 1), seed=1)
+X, y = np.ones((400_000, 64), np.float32), np.ones(400_000, np.float32)
+call = {
+    "predict": lambda: net.predict(X),
+    "predict on two threads": lambda: net.predict(X, n_threads=2),
+    "loss": lambda: net.loss(X, y),
+    "gradients": lambda: net.loss_and_gradients(X, y),
+}[sys.argv[1]]
+started = time.perf_counter()
+call()
+whole = time.perf_counter() - started
+signal.setitimer(signal.ITIMER_REAL, whole / 10)
+started = time.perf_counter()
+try:
+    call()
+except KeyboardInterrupt:
+    print((time.perf_counter() - started) / whole < 0.7)
+"""
+
+
+@pytest.mark.parametrize("what", ["predict", "predict on two threads", "loss", "gradients"])
+def test_38_a_signal_in_a_long_call(what, monkeypatch):
+    monkeypatch.setenv("FASTMLP_ISA", "baseline")
+    assert printed(LONG_CALL, what) == "True\n"
+
+
+def test_38_large_arrays_are_checked_and_converted_in_parts(monkeypatch):
+    X = np.random.default_rng(1).normal(size=(50, 3))
+    whole = _checks.matrix("X", X, np.dtype("float32"))
+    monkeypatch.setattr(_checks, "AT_ONCE", 10)
+    assert [len(part) for part in _checks._parts(X)] == [3] * 16 + [2]
+    assert (_checks.matrix("X", X, np.dtype("float32")) == whole).all()
+    _checks.finite("X", X)
+    for bad in (np.nan, np.inf):
+        X[47, 1] = bad
+        with pytest.raises(ValueError, match=r"^X: row 47"):
+            _checks.finite("X", X)
