@@ -139,6 +139,9 @@ def test_targets_in_frames_are_put_in_order():
     Trainer(net, seed=1).fit(TABLE, Y2, 2)
     assert net.target_names == ("y", "z")
     assert net.loss(TABLE, Y2[["z", "y"]]) == net.loss(TABLE, Y2)
+    fresh = MLP((4, 3, 2), seed=1)
+    history = Trainer(fresh, seed=1).fit(TABLE, Y2, 2, validation_data=(TABLE, Y2[["z", "y"]]))
+    assert np.isclose(history.validation_loss[-1], fresh.loss(TABLE, Y2), rtol=1e-6)
     with pytest.raises(ValueError, match=r"^y: its columns .*with 'x'"):
         net.loss(TABLE, Y2.rename(columns={"y": "x"}))
 

@@ -67,6 +67,7 @@ def test_35_read_only_parameters_can_be_replaced():
     net = MLP((3, 4, 1))
     net._parameters.flags.writeable = False
     net.parameters = np.ones(21)
+    assert net.dtype == np.float32
     net.parameters[0] = 2
     assert net.weights[0][0, 0] == 2
 

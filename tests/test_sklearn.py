@@ -790,3 +790,14 @@ def test_schedules_need_one_fit_of_the_trainer(monkeypatch, learning_rate):
     with warnings.catch_warnings(action="ignore"):
         model.fit(X, y)
     assert len(fits) == 1
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+def test_41_weights_of_a_constant_feature_are_0_in_every_solver(solver):
+    X, y = table()
+    X[:, 1] = 7
+    model = MLPRegressor(hidden_layer_sizes=(4,), solver=solver, standardize=True, alpha=0.1, max_iter=20)
+    with warnings.catch_warnings(action="ignore"):
+        model.fit(X, y)
+    assert (model.coefs_[0][1] == 0).all()
+    assert model.coefs_[0][0].any()
