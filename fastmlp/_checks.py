@@ -47,8 +47,10 @@ def number(name, value, low, high, *, open_low=False, open_high=False, dtype=np.
         x = None
     if x is None or isinstance(value, str | bytes | bytearray):  # float reads text too
         raise TypeError(f"{name}: must be a number, got {type(value).__name__}")
-    with np.errstate(over="ignore"):
-        rounded = float(np.dtype(dtype).type(x))
+    rounded = x
+    if dtype is not np.float64 and x is not None:
+        with np.errstate(over="ignore"):
+            rounded = float(np.dtype(dtype).type(x))
     inside = (rounded > low if open_low else rounded >= low) and (
         rounded < high if open_high else rounded <= high
     )

@@ -578,11 +578,11 @@ class Trainer:
                 scaling.clear_constant(matrices(run.parameters, self.network.sizes)[0], self._scaling)
             run.best = run.parameters.copy()
         run.loop = self._loop(*prepared, run)
-        net = self.network
-        net.feature_names, net.target_names = (
-            had or found
-            for had, found in zip((net.feature_names, net.target_names), self._names_found, strict=True)
-        )
+        net, (features, targets) = self.network, self._names_found
+        if features:
+            net.feature_names = features
+        if targets:
+            net.target_names = targets
         self._history, self._run = history, run
         if checkpoint is not None and not run.epoch:
             self.save_checkpoint(checkpoint)
