@@ -17,7 +17,7 @@ import numpy as np
 from fastmlp import _checks, _extras, scaling
 from fastmlp.network import MLP, matrices
 from fastmlp.optimizers import SGD, Adam
-from fastmlp.trainer import Trainer
+from fastmlp.trainer import Trainer, lost_in_folding
 
 try:
     import sklearn.neural_network
@@ -692,6 +692,11 @@ epsilon, n_iter_no_change, max_fun
         publish(found.x)
         self.loss_ = raw.loss(X, Y, w) / 2 if self.standardize else objective(found.x)[0]
         self.n_iter_ = found.nit
+        if self.standardize:
+            net.parameters[:] = found.x
+            lost = lost_in_folding(raw, net.weights, scales, X, Y, w)
+            if lost:
+                warnings.warn(lost, RuntimeWarning, stacklevel=3)
         if found.status != 0 and "StopIteration" not in found.message:
             warnings.warn(
                 f"lbfgs failed to converge after {found.nit} iterations (status {found.status}): "

@@ -554,7 +554,8 @@ class Trainer:
         if checkpoint is not None and history.stop_reason != "interrupted":
             self.save_checkpoint(checkpoint)
         if self._scaling is not None:
-            lost = self._lost_in_folding(*data[0])
+            trained = matrices(self._left[1], self.network.sizes)
+            lost = lost_in_folding(self.network, trained, self._scaling, *data[0])
             if lost:
                 warnings.warn(lost, RuntimeWarning, stacklevel=3)
         return history
@@ -665,37 +666,6 @@ class Trainer:
             monitor(y, self.network.predict(X, n_threads=self.n_threads)),
             -np.inf,
             np.inf,
-        )
-
-    def _lost_in_folding(self, X, Y, w):
-        """What to warn of, where the network is worse on raw values than it was in training."""
-        net, measured = self.network, self._scaling
-        ratio, which, j = scaling.least_resolved(measured, net.dtype)
-        if ratio <= scaling.SAFE_RATIO:
-            return None
-        rows = np.arange(len(X)) if w is None else np.flatnonzero(w)
-        rows = rows[:: -(-len(rows) // ROWS_COMPARED)]
-        X, Y, w = X[rows], Y[rows], None if w is None else w[rows]
-        X_scaled, Y_scaled = scaling.standardised(X, Y, measured, np.float64)
-        E_scaled = kernels._forward(
-            X_scaled.astype(net.dtype), *matrices(self._left[1], net.sizes), self.n_threads
-        )
-        with np.errstate(over="ignore", invalid="ignore"):
-            E = (net.predict(X).reshape(Y.shape) - measured.mean_y) / measured.scale_y
-            raw, standardised = (
-                float(np.average(np.mean((each - Y_scaled) ** 2, axis=1), weights=w))
-                for each in (E, E_scaled)
-            )
-        if not scaling.is_lost(raw, standardised):
-            return None
-        names = net.feature_names if which == "X" else net.target_names
-        column = f"column {j} of {which}" if names is None else f"column {names[j]!r}"
-        wider = "dtype='float64' for the network, or " if net.dtype == np.float32 else ""
-        return (
-            f"the network, which takes raw values, has a loss of {raw:.3g} variances of the targets, and"
-            f" training had reached {standardised:.3g}: {net.dtype} does not hold the differences in {column}"
-            f" beside its values (mean / standard deviation: {ratio:.3g}); use {wider}values less their mean,"
-            " in a larger or smaller unit if they are extreme"
         )
 
     def _parameters(self):
@@ -814,6 +784,37 @@ class Trainer:
 def _apart_from(parameters, array):
     """The array, or a copy where it lies in the parameters, which change while it is read."""
     return array.copy() if array is not None and np.may_share_memory(array, parameters) else array
+
+
+def lost_in_folding(net, standardised, measured, X, Y, w):
+    """What to warn of where a network is worse on raw values than it was in training; None where it is not.
+
+    `standardised` are the weights that were trained, on data with the Scaling `measured`.
+    """
+    ratio, which, j = scaling.least_resolved(measured, net.dtype)
+    if ratio <= scaling.SAFE_RATIO:
+        return None
+    rows = np.arange(len(X)) if w is None else np.flatnonzero(w)
+    rows = rows[:: -(-len(rows) // ROWS_COMPARED)]
+    X, Y, w = X[rows], Y[rows], None if w is None else w[rows]
+    X_scaled, Y_scaled = scaling.standardised(X, Y, measured, np.float64)
+    E_scaled = kernels._forward(X_scaled.astype(standardised[0].dtype), *standardised)
+    with np.errstate(over="ignore", invalid="ignore"):
+        E = (net.predict(X).reshape(Y.shape) - measured.mean_y) / measured.scale_y
+        raw, reached = (
+            float(np.average(np.mean((each - Y_scaled) ** 2, axis=1), weights=w)) for each in (E, E_scaled)
+        )
+    if not scaling.is_lost(raw, reached):
+        return None
+    names = net.feature_names if which == "X" else net.target_names
+    column = f"column {j} of {which}" if names is None else f"column {names[j]!r}"
+    wider = "dtype='float64' for the network, or " if net.dtype == np.float32 else ""
+    return (
+        f"the network, which takes raw values, has a loss of {raw:.3g} variances of the targets, and"
+        f" training had reached {reached:.3g}: {net.dtype} does not hold the differences in {column}"
+        f" beside its values (mean / standard deviation: {ratio:.3g}); use {wider}values less their mean,"
+        " in a larger or smaller unit if they are extreme"
+    )
 
 
 def _same_bits(one, other):

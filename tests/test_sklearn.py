@@ -801,3 +801,20 @@ def test_41_weights_of_a_constant_feature_are_0_in_every_solver(solver):
         model.fit(X, y)
     assert (model.coefs_[0][1] == 0).all()
     assert model.coefs_[0][0].any()
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_40_what_float32_cannot_hold_is_warned_of(solver):
+    X, y = table()
+    model = MLPRegressor(
+        hidden_layer_sizes=(4,), solver=solver, standardize=True, learning_rate_init=0.01, random_state=0
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.set_params(dtype="float32").fit(X, 1.7e9 + y)
+        said = [str(warning.message) for warning in caught if warning.category is RuntimeWarning]
+        assert len(said) == 1
+        assert "float32 does not hold the differences in column 0 of y" in said[0]
+        del caught[:]
+        model.set_params(dtype="float64").fit(X, 1.7e9 + y)
+        assert not [warning for warning in caught if warning.category is RuntimeWarning]
