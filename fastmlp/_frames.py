@@ -10,15 +10,15 @@ def is_frame(value):
     """Whether value is a table of named columns: a pandas or polars DataFrame, an Arrow table or batch."""
     kind = type(value)
     by_place = hasattr(kind, "iloc") or hasattr(kind, "to_series")
-    return hasattr(kind, "column_names") or (hasattr(kind, "columns") and by_place)
+    here = not hasattr(kind, "__dask_graph__")  # what is yet to be calculated NumPy reads as a whole
+    return here and (hasattr(kind, "column_names") or (hasattr(kind, "columns") and by_place))
 
 
 def is_series(value):
     """Whether value is one column: a pandas or polars Series, an Arrow array."""
     kind = type(value)
-    return not isinstance(value, np.ndarray) and (
-        hasattr(kind, "to_numpy") and (hasattr(kind, "dtype") or hasattr(kind, "null_count"))
-    )
+    here = not hasattr(kind, "__dask_graph__")
+    return here and hasattr(kind, "to_numpy") and (hasattr(kind, "iloc") or hasattr(kind, "null_count"))
 
 
 def names(frame):

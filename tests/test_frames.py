@@ -257,3 +257,17 @@ def test_frames_are_not_narrowed_before_they_are_measured():
     net = fastmlp.MLP((2, 8, 1), dtype="float64", seed=1)
     history = Trainer(net, learning_rate=0.01, standardize=True, seed=1).fit(frame, np.arange(10), 2000)
     assert history.loss[-1] < 0.1
+
+
+def test_what_only_looks_like_a_series_is_read_as_an_array():
+    class Labelled:  # as xarray's DataArray
+        dtype, shape = np.dtype(float), TABLE.shape
+
+        def to_numpy(self):
+            return TABLE
+
+        def __array__(self, dtype=None, copy=None):
+            return TABLE
+
+    net = MLP((4, 3, 1), dtype="float64", seed=1)
+    assert (net.predict(Labelled()) == net.predict(TABLE)).all()
