@@ -462,7 +462,8 @@ net, wide = MLP((3, 4, 1), seed=0), MLP((16, 64, 2), seed=0)
 
 def fitted(sizes, X, y, n_threads=1, batch_size=32, standardize=False, **options):
     net = MLP(sizes, seed=1)
-    trainer = Trainer(net, "adam", 0.01, batch_size, seed=1, n_threads=n_threads, standardize=standardize)
+    settings = dict(batch_size=batch_size, n_threads=n_threads, standardize=standardize)
+    trainer = Trainer(net, "adam", 0.01, seed=1, **settings)
     history = trainer.fit(X, y, 3, **options)
     return net.parameters.tobytes(), history.loss, history.validation_loss
 
