@@ -138,7 +138,7 @@ def to_torch(net):
 
 
 def from_torch(create, module):
-    """Return ``create(sizes, dtype)`` with the weights of a module; see `MLP.from_torch`."""
+    """Return ``create(sizes, dtype=dtype)`` with the weights of a module; see `MLP.from_torch`."""
     torch = _torch("MLP.from_torch")
     nn = torch.nn
     layers = list(module) if isinstance(module, nn.Sequential) else []
@@ -151,7 +151,7 @@ def from_torch(create, module):
             f"module: its layers must fit, and be all float32 or all float64; got {module!r} of "
             f"{' and '.join(sorted(dtypes))}"
         )
-    net = create((first.in_features, first.out_features, last.out_features), dtypes.pop())
+    net = create((first.in_features, first.out_features, last.out_features), dtype=dtypes.pop())
     for layer, W in zip((first, last), net.weights, strict=True):
         W[:-1] = layer.weight.detach().cpu().numpy().T
         W[-1] = 0 if layer.bias is None else layer.bias.detach().cpu().numpy()
