@@ -864,7 +864,7 @@ def _record(run, history):
         history.seconds[before:] = [seconds / new] * new
         history.monitor[before:] = run.values
         history.best_epoch = loop.best_epoch if loop.best_epoch >= 0 else None
-    run.best_epoch, run.best_loss, run.limit = loop.best_epoch, loop.best_loss, loop.limit
+    run.best_epoch, run.best_loss, run.limit = loop.best_epoch, loop.best_loss, loop.divergence_threshold
     run.improved_epoch, run.improved_loss = loop.improved_epoch, loop.improved_loss
     run.epoch = loop.epoch
 

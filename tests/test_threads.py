@@ -12,7 +12,7 @@ import pytest
 
 from fastmlp import MLP, Trainer, kernels
 
-# Enough work that threads are worth it (WORTH_THREADS in passes.pxi), in several chunks: a wide network, a
+# Enough work that threads are worth it (MIN_THREADED_FLOPS in passes.pxi), in several chunks: a wide network, a
 # narrow one, one with all its sums in registers, and batches that are not whole blocks.
 CASES = {
     "wide": ((16, 64, 1), 8003, None),

@@ -159,5 +159,5 @@ def _loss_and_gradients(X, Y, w, W1, W2):
 
 
 def _fit_loop(dtype):
-    """The compiled training loop (class Fit in training.pxi) for a dtype."""
-    return _modules[dtype].Fit
+    """The compiled training loop (class FitLoop in fit.pxi) for a dtype."""
+    return _modules[dtype].FitLoop

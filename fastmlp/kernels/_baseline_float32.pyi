@@ -20,22 +20,22 @@ def loss_and_gradients(
 def predict_few(X: Any, parameters: np.ndarray, d: int, h: int, m: int) -> np.ndarray | None: ...
 def multiply_adds(rounds: int) -> Any: ...
 
-class Team:
+class ThreadTeam:
     def __new__(cls, threads: int) -> Self: ...
     def __enter__(self) -> None: ...
     def __exit__(self, *exception: object) -> None: ...
-    def help(self, thread: int) -> None: ...
+    def worker_main(self, thread: int) -> None: ...
 
 class Workspace:
     def __new__(cls, d: int, h: int, m: int, rows: int, threads: int) -> Self: ...
 
-class Fit:
+class FitLoop:
     epoch: int
     best_epoch: int
     best_loss: float
     improved_epoch: int
     improved_loss: float
-    limit: float
+    divergence_threshold: float
     def __init__(
         self,
         training: tuple[np.ndarray, np.ndarray, np.ndarray | None],

@@ -25,28 +25,28 @@ cdef extern from "simd.h" nogil:
     ctypedef float real    # float or double
     ctypedef float vec     # LANES reals; Cython sees a number, C adds and multiplies vectors
     enum: LANES
-    enum: TILE
-    enum: FUSED
-    enum: COLUMNS
-    enum: REGISTERS
-    enum: GAP
-    void forbid(char *start, Py_ssize_t bytes)
+    enum: MR
+    enum: FUSED_FEATURES
+    enum: ROW_VECTORS
+    enum: VECTOR_REGISTERS
+    enum: REDZONE
+    void poison(char *start, Py_ssize_t bytes)
     void prefetch(const real *p)
     vec broadcast(real x)
     vec load(const real *p)
     void store(real *p, vec v)
     vec relu(vec b)
-    vec where_active(vec c, vec dc)
-    vec first_lanes(vec v, Py_ssize_t n)
-    vec lane_sums(vec *v)
-    void add_lanes(double *sums, vec v)
+    vec relu_backward(vec c, vec dc)
+    vec mask_tail(vec v, Py_ssize_t n)
+    vec transpose_sum(vec *v)
+    void add_to_lanes(double *sums, vec v)
     vec square_root(vec v)
     real add_product(real s, real a, real b)
     vec add_products(vec s, vec a, vec b)
     vec quotient(vec a, vec b)
 
 
-cdef real *elements(cnp.ndarray array, Py_ssize_t count) except? NULL:
+cdef real *data_of(cnp.ndarray array, Py_ssize_t count) except? NULL:
     """The elements of an array of `count` numbers; NULL for None.
 
     Arguments have been checked above, but what a user does to an array in the meantime (another size, another
@@ -65,14 +65,14 @@ cdef real *elements(cnp.ndarray array, Py_ssize_t count) except? NULL:
     return <real *> cnp.PyArray_DATA(array)
 
 
-include "product.pxi"
-include "hidden.pxi"
+include "gemm.pxi"
+include "fast_single_output.pxi"
 include "network.pxi"
-include "wide.pxi"
-include "narrow.pxi"
-include "tiny.pxi"
+include "layers_units.pxi"
+include "layers_rows.pxi"
+include "fast_tiny.pxi"
 include "threads.pxi"
 include "passes.pxi"
 include "optimizers.pxi"
-include "training.pxi"
+include "fit.pxi"
 include "peak.pxi"

@@ -3,8 +3,8 @@
 # Design.
 # (a) One pass: a block of rows goes forward, to its residual and back into the gradient while it is
 #     in cache. Nothing of size n*h exists.
-# (b) Two shapes of work. In a wide network the LANES of a vector are hidden units (wide.pxi), in a
-#     narrow one they are rows (narrow.pxi): a vector that the few hidden units would not fill.
+# (b) Two shapes of work. In a wide network the LANES of a vector are hidden units (layers_units.pxi), in a
+#     narrow one they are rows (layers_rows.pxi): a vector that the few hidden units would not fill.
 # (c) Parameters, gradient and moments lie in the order the kernels read, in a narrow network the
 #     plain one: W1, its bias row, W2, its bias row. A fit converts them at its start and end only.
 
@@ -23,7 +23,7 @@ cdef struct Weights:        # of a forward pass
     const real *W2          # wide: panel by panel
     const real *b2
 
-cdef struct Rows:           # a data set
+cdef struct Dataset:           # a data set
     Py_ssize_t n
     const real *X           # (n, d)
     const real *Y           # (n, m), NULL where only predictions are wanted
@@ -62,7 +62,7 @@ cdef bint is_narrow(Py_ssize_t h) noexcept nogil:
     return h < 16 or (h <= 64 and 80 * h < 65 * up_to_multiple(h, LANES))
 
 
-cdef Py_ssize_t rows_at_once(const Network *net) noexcept nogil:
+cdef Py_ssize_t max_block_rows(const Network *net) noexcept nogil:
     """Rows whose X, Y, C and F stay in cache.
 
     A wide network is content with the second level, of 1 MB, of which its weights need a part. A narrow one
@@ -88,21 +88,21 @@ cdef Network network(Py_ssize_t d, Py_ssize_t h, Py_ssize_t m, Py_ssize_t rows) 
     net.W2 = net.b1 + net.width
     net.b2 = net.W2 + net.width * m
     net.size = up_to_multiple(net.b2 + m, LANES)
-    net.tiny = d <= TINY and h <= TINY and m == 1 and REGISTERS >= 32
+    net.tiny = d <= TINY and h <= TINY and m == 1 and VECTOR_REGISTERS >= 32
     # All of about a length, so that there is as much for each thread: 256 rows of 784-256-10 in float64 are
     # 4 x 64, not 3 x 80 and 16 (two threads 1.72 times as fast as one, before 1.48).
-    blocks = ceiling(rows, rows_at_once(&net))
+    blocks = ceiling(rows, max_block_rows(&net))
     net.block = up_to_multiple(ceiling(rows, blocks), 2 * LANES)
     return net
 
 
-cdef void to_native(const Network *net, const real *W1, const real *W2, real *W) noexcept nogil:
+cdef void pack(const Network *net, const real *W1, const real *W2, real *W) noexcept nogil:
     """W1 (d+1, h) and W2 (h+1, m) in the kernels' order; padding is left alone."""
     convert(net, <real *> W1, <real *> W2, W, False)
 
 
-cdef void to_plain(const Network *net, const real *W, real *W1, real *W2) noexcept nogil:
-    """What to_native does, back."""
+cdef void unpack(const Network *net, const real *W, real *W1, real *W2) noexcept nogil:
+    """What pack does, back."""
     convert(net, W1, W2, <real *> W, True)
 
 
@@ -161,16 +161,16 @@ cdef Weights plain_weights(const Network *net, const real *W, real *panels) noex
     return w
 
 
-cdef inline Py_ssize_t row(const int64_t *order, Py_ssize_t i) noexcept nogil:
+cdef inline Py_ssize_t row_index(const int64_t *order, Py_ssize_t i) noexcept nogil:
     return i if order == NULL else <Py_ssize_t> order[i]
 
 
-cdef inline Py_ssize_t block_size(const Network *net, const Rows *data) noexcept nogil:
+cdef inline Py_ssize_t block_size(const Network *net, const Dataset *data) noexcept nogil:
     """Numbers in a loaded block: X, Y and, where there are weights, w."""
     return net.block * (net.d + net.m + (data.w != NULL))
 
 
-cdef Block loaded(const Network *net, const Rows *data, const real *base, Py_ssize_t rows,
+cdef Block loaded(const Network *net, const Dataset *data, const real *base, Py_ssize_t rows,
                   const Block *buffers) noexcept nogil:
     """The block that load_block has put at base."""
     cdef Block b = buffers[0]
@@ -183,7 +183,7 @@ cdef Block loaded(const Network *net, const Rows *data, const real *base, Py_ssi
     return b
 
 
-cdef Block load_block(const Network *net, const Rows *data, const int64_t *order, Py_ssize_t first,
+cdef Block load_block(const Network *net, const Dataset *data, const int64_t *order, Py_ssize_t first,
                       Py_ssize_t rows, real *base, const Block *buffers) noexcept nogil:
     """Rows first .. first+rows (of `order`, where given), copied to base."""
     cdef Block b = loaded(net, data, base, rows, buffers)
@@ -197,12 +197,12 @@ cdef Block load_block(const Network *net, const Rows *data, const int64_t *order
         b.X = data.X + first * net.d
     else:
         for i in range(rows):
-            memcpy(X + i * net.d, data.X + row(order, first + i) * net.d, net.d * sizeof(real))
+            memcpy(X + i * net.d, data.X + row_index(order, first + i) * net.d, net.d * sizeof(real))
     if data.Y != NULL:
         for o in range(net.m):
             for i in range(rows):
-                Y[o * net.block + i] = data.Y[row(order, first + i) * net.m + o]
+                Y[o * net.block + i] = data.Y[row_index(order, first + i) * net.m + o]
     if data.w != NULL:
         for i in range(rows):
-            w[i] = data.w[row(order, first + i)]
+            w[i] = data.w[row_index(order, first + i)]
     return b

@@ -15,7 +15,7 @@ cdef struct Optimizer:
     int64_t steps           # taken so far
 
 
-cdef inline Py_ssize_t moments_used(const Optimizer *o) noexcept nogil:
+cdef inline Py_ssize_t n_state_vectors(const Optimizer *o) noexcept nogil:
     """How many of its two moments the optimizer reads and writes."""
     return 2 if o.adam else o.momentum != 0
 
@@ -39,7 +39,7 @@ cdef void clip(real *gradient, Py_ssize_t size, double max_norm) noexcept nogil:
         for j in range(LANES):
             x = gradient[i + j]
             squares[j] += x * x
-    factor = max_norm / (sqrt(total(squares)) + 1e-6)
+    factor = max_norm / (sqrt(sum_lanes(squares)) + 1e-6)
     if not factor >= 1:  # NaN as well
         for i in range(size):
             gradient[i] *= <real> factor
@@ -61,7 +61,7 @@ cdef void sgd_step(const Optimizer *o, real *p, const real *g, real *velocity,
         store(p + i, load(p + i) - rate * v)
 
 
-cdef void adam_step(const Optimizer *o, real *p, const real *g, real *first, real *second,
+cdef void adam_step(const Optimizer *o, real *p, const real *g, real *m_, real *v_,
                     Py_ssize_t size) noexcept nogil:
     cdef real beta1 = <real> o.beta1
     cdef real beta2 = <real> o.beta2
@@ -74,18 +74,18 @@ cdef void adam_step(const Optimizer *o, real *p, const real *g, real *first, rea
     cdef vec m, v
     cdef Py_ssize_t i
     for i from 0 <= i < size by LANES:
-        m = beta1 * load(first + i) + rest1 * load(g + i)
-        v = beta2 * load(second + i) + rest2 * load(g + i) * load(g + i)
-        store(first + i, m)
-        store(second + i, v)
+        m = beta1 * load(m_ + i) + rest1 * load(g + i)
+        v = beta2 * load(v_ + i) + rest2 * load(g + i) * load(g + i)
+        store(m_ + i, m)
+        store(v_ + i, v)
         store(p + i, keep * load(p + i) - quotient(rate * m, square_root(v) * root + eps))
 
 
-cdef void optimizer_step(Optimizer *o, real *p, const real *g, real *first, real *second,
+cdef void optimizer_step(Optimizer *o, real *p, const real *g, real *m_, real *v_,
                          Py_ssize_t size) noexcept nogil:
-    """Move p against g; `first` and `second` (size,) are the optimizer's memory."""
+    """Move p against g; `m_` and `v_` (size,) are the optimizer's memory."""
     o.steps += 1
     if o.adam:
-        adam_step(o, p, g, first, second, size)
+        adam_step(o, p, g, m_, v_, size)
     else:
-        sgd_step(o, p, g, first, size)
+        sgd_step(o, p, g, m_, size)

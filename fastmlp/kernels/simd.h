@@ -21,40 +21,40 @@ typedef FASTMLP_REAL real;
 #endif
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
-#define GAP 64
-static inline void forbid(char *from, ptrdiff_t bytes) { ASAN_POISON_MEMORY_REGION(from, bytes); }
+#define REDZONE 64
+static inline void poison(char *from, ptrdiff_t bytes) { ASAN_POISON_MEMORY_REGION(from, bytes); }
 #else
-#define GAP 0
-static inline void forbid(char *from, ptrdiff_t bytes) { }
+#define REDZONE 0
+static inline void poison(char *from, ptrdiff_t bytes) { }
 #endif
 
-#define ROOT(x) (sizeof(real) == sizeof(float) ? sqrtf(x) : sqrt(x))
+#define SQRT(x) (sizeof(real) == sizeof(float) ? sqrtf(x) : sqrt(x))
 
 #if defined(__GNUC__)
 
-/* Cython's `cdef inline` becomes a hint; the tiles in product.pxi must be inlined for their
+/* Cython's `cdef inline` becomes a hint; the tiles in gemm.pxi must be inlined for their
  * constant sizes to turn their sums into registers (without: 50 GF/s instead of 110). */
 #undef CYTHON_INLINE
 #define CYTHON_INLINE inline __attribute__((always_inline))
 
 #if defined(__AVX512F__)
 #define VEC_BYTES 64
-#define TILE 8
-#define FUSED 8
-#define COLUMNS 4
-#define REGISTERS 32
+#define MR 8
+#define FUSED_FEATURES 8
+#define ROW_VECTORS 4
+#define VECTOR_REGISTERS 32
 #elif defined(__AVX__)
 #define VEC_BYTES 32
-#define TILE 6
-#define FUSED 4
-#define COLUMNS 2
-#define REGISTERS 16
+#define MR 6
+#define FUSED_FEATURES 4
+#define ROW_VECTORS 2
+#define VECTOR_REGISTERS 16
 #else
 #define VEC_BYTES 16
-#define TILE 6
-#define FUSED 4
-#define COLUMNS 2
-#define REGISTERS 16
+#define MR 6
+#define FUSED_FEATURES 4
+#define ROW_VECTORS 2
+#define VECTOR_REGISTERS 16
 #endif
 
 #define BYTES_float 4
@@ -130,16 +130,16 @@ static inline vec square_root(vec v) { return ON_VECTORS(sqrt)(v); }
 static inline vec relu(vec b) { return (vec)((mask)b & ~(b < 0)); }
 static inline vec square_root(vec v)
 {
-    for (int i = 0; i < LANES; i++) v[i] = ROOT(v[i]);
+    for (int i = 0; i < LANES; i++) v[i] = SQRT(v[i]);
     return v;
 }
 #endif
 
 /* dB = dC where the unit is active. "Zero where C is zero" is 1[B > 0], and keeps NaN. */
-static inline vec where_active(vec c, vec dc) { return (vec)((mask)dc & ~(c == 0)); }
+static inline vec relu_backward(vec c, vec dc) { return (vec)((mask)dc & ~(c == 0)); }
 
 /* v in its first n lanes, zero in the others (whatever they hold, NaN too). */
-static inline vec first_lanes(vec v, ptrdiff_t n)
+static inline vec mask_tail(vec v, ptrdiff_t n)
 {
     mask keep;
     for (int i = 0; i < LANES; i++) keep[i] = -(i < n);
@@ -148,10 +148,10 @@ static inline vec first_lanes(vec v, ptrdiff_t n)
 
 #else
 
-#define TILE 4
-#define FUSED 4
-#define COLUMNS 2
-#define REGISTERS 16
+#define MR 4
+#define FUSED_FEATURES 4
+#define ROW_VECTORS 2
+#define VECTOR_REGISTERS 16
 #define LANES 1
 typedef real vec;
 
@@ -161,13 +161,13 @@ static inline vec load(const real *p) { return *p; }
 static inline void store(real *p, vec v) { *p = v; }
 static inline vec pair_sums(vec a, vec b) { return a; } /* with one lane nothing is left to add */
 static inline vec relu(vec b) { return b < 0 ? 0 : b; }
-static inline vec square_root(vec v) { return ROOT(v); }
-static inline vec where_active(vec c, vec dc) { return c == 0 ? 0 : dc; }
-static inline vec first_lanes(vec v, ptrdiff_t n) { return n > 0 ? v : 0; }
+static inline vec square_root(vec v) { return SQRT(v); }
+static inline vec relu_backward(vec c, vec dc) { return c == 0 ? 0 : dc; }
+static inline vec mask_tail(vec v, ptrdiff_t n) { return n > 0 ? v : 0; }
 
 #endif
 
-static inline void add_lanes(double *sums, vec v)
+static inline void add_to_lanes(double *sums, vec v)
 {
     real x[LANES];
     store(x, v);
@@ -195,7 +195,7 @@ static inline vec add_products(vec s, vec a, vec b) { return s + a * b; }
 static inline vec quotient(vec a, vec b) { return a / b; }
 
 /* A vector whose lane i is the sum of the lanes of v[i]; v[0..LANES-1] are overwritten. */
-static inline vec lane_sums(vec *v)
+static inline vec transpose_sum(vec *v)
 {
     for (int n = LANES / 2; n > 0; n /= 2)
         for (int i = 0; i < n; i++) v[i] = pair_sums(v[2 * i], v[2 * i + 1]);

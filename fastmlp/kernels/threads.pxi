@@ -24,18 +24,18 @@ cdef enum:
     THREADS = 16
     SPINS = 1000            # some 20 us; waking a sleeping thread takes 40 (both in a virtual machine)
 
-ctypedef void (*Work)(void *what, Py_ssize_t chunk, Py_ssize_t thread) noexcept nogil
+ctypedef void (*Task)(void *context, Py_ssize_t chunk, Py_ssize_t thread) noexcept nogil
 
 
-cdef class Team:
+cdef class ThreadTeam:
     """At most THREADS threads, the caller's among them; `with` starts the others and sends them away."""
     cdef Py_ssize_t size
-    cdef Py_ssize_t present     # helpers that have been started
-    cdef bint hired[THREADS]
-    cdef Work work              # NULL: go home
-    cdef void *what
+    cdef Py_ssize_t n_running     # helpers that have been started
+    cdef bint accepted[THREADS]
+    cdef Task task              # NULL: go home
+    cdef void *context
     cdef Py_ssize_t chunks, next
-    cdef PyThread_type_lock claim
+    cdef PyThread_type_lock next_task_lock
     cdef PyThread_type_lock start[THREADS]
     cdef PyThread_type_lock done[THREADS]
 
@@ -44,15 +44,15 @@ cdef class Team:
         self.size = min(threads, THREADS)
         if self.size == 1:
             return
-        self.claim = held_lock()
-        PyThread_release_lock(self.claim)
+        self.next_task_lock = held_lock()
+        PyThread_release_lock(self.next_task_lock)
         for i in range(1, self.size):
             self.start[i] = held_lock()
             self.done[i] = held_lock()
 
     def __dealloc__(self):
         cdef Py_ssize_t i
-        free_lock(self.claim)
+        free_lock(self.next_task_lock)
         for i in range(THREADS):
             free_lock(self.start[i])
             free_lock(self.done[i])
@@ -60,66 +60,66 @@ cdef class Team:
     def __enter__(self):
         cdef Py_ssize_t i
         for i in range(1, self.size):
-            self.hired[i] = True
+            self.accepted[i] = True
             try:
-                _thread.start_new_thread(self.help, (i,))
+                _thread.start_new_thread(self.worker_main, (i,))
             except BaseException as error:
                 # this one may have come all the same, and there was no memory to say so: it goes home
-                self.hired[i] = False
+                self.accepted[i] = False
                 self.size = i
                 PyThread_release_lock(self.start[i])
                 if isinstance(error, (RuntimeError, MemoryError)):
                     break  # no more threads to be had: those that came do the work
                 self.__exit__()  # Python does not call it where __enter__ raises
                 raise
-            self.present = i
+            self.n_running = i
 
     def __exit__(self, *exception):
-        self.work = NULL
+        self.task = NULL
         with nogil:
-            self.call_helpers()
-        self.present = 0
+            self.wake_workers()
+        self.n_running = 0
 
-    def help(self, Py_ssize_t thread):
+    def worker_main(self, Py_ssize_t thread):
         """What a helper does until it is sent home."""
         with nogil:
             while True:
                 wait_for(self.start[thread])
-                if self.work == NULL or not self.hired[thread]:
+                if self.task == NULL or not self.accepted[thread]:
                     PyThread_release_lock(self.done[thread])
                     break
-                self.work_off(thread)
+                self.run_tasks(thread)
                 PyThread_release_lock(self.done[thread])
 
-    cdef void run(self, Work work, void *what, Py_ssize_t chunks) noexcept nogil:
-        """work(what, chunk, thread) for every chunk, in any order, by whoever is free."""
-        self.work, self.what, self.chunks, self.next = work, what, chunks, 0
-        if self.present and chunks > 1:
-            self.call_helpers()
+    cdef void run(self, Task task, void *context, Py_ssize_t chunks) noexcept nogil:
+        """task(context, chunk, thread) for every chunk, in any order, by whoever is free."""
+        self.task, self.context, self.chunks, self.next = task, context, chunks, 0
+        if self.n_running and chunks > 1:
+            self.wake_workers()
         else:
-            self.work_off(0)
+            self.run_tasks(0)
 
-    cdef void call_helpers(self) noexcept nogil:
+    cdef void wake_workers(self) noexcept nogil:
         cdef Py_ssize_t i
-        for i in range(1, self.present + 1):
+        for i in range(1, self.n_running + 1):
             PyThread_release_lock(self.start[i])
-        if self.work != NULL:
-            self.work_off(0)
-        for i in range(1, self.present + 1):
+        if self.task != NULL:
+            self.run_tasks(0)
+        for i in range(1, self.n_running + 1):
             wait_for(self.done[i])
 
-    cdef void work_off(self, Py_ssize_t thread) noexcept nogil:
+    cdef void run_tasks(self, Py_ssize_t thread) noexcept nogil:
         cdef Py_ssize_t chunk
         while True:
-            if self.present:
-                PyThread_acquire_lock(self.claim, WAIT_LOCK)
+            if self.n_running:
+                PyThread_acquire_lock(self.next_task_lock, WAIT_LOCK)
             chunk = self.next
             self.next += 1
-            if self.present:
-                PyThread_release_lock(self.claim)
+            if self.n_running:
+                PyThread_release_lock(self.next_task_lock)
             if chunk >= self.chunks:
                 return
-            self.work(self.what, chunk, thread)
+            self.task(self.context, chunk, thread)
 
 
 cdef void wait_for(PyThread_type_lock lock) noexcept nogil:

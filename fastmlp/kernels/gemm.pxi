@@ -2,22 +2,23 @@
 #
 #     out[i, p] = finish(bias[p] + sum_k a[i, k] v[p, k])
 #
-# v, bias and out are vectors of LANES numbers; a[i, k] is a number, or in `lanewise_product` a vector
-# too. What i, p and k stand for differs from use to use (wide.pxi, narrow.pxi), and so do the strides.
+# v, bias and out are vectors of LANES numbers; a[i, k] is a number, or in `gemm_lanewise` a vector
+# too. What i, p and k stand for differs from use to use (layers_units.pxi, layers_rows.pxi), and so do the
+# strides.
 #
-# A tile of TILE x 2 sums stays in registers while k runs: for its 2*TILE multiply-adds it loads only
-# TILE + 2 operands. TILE is what the registers hold (simd.h): 8 of AVX-512's 32, 6 of AVX2's 16.
+# A tile of MR x 2 sums stays in registers while k runs: for its 2*MR multiply-adds it loads only
+# MR + 2 operands. MR is what the registers hold (simd.h): 8 of AVX-512's 32, 6 of AVX2's 16.
 # Measured on a Zen 4 of 117 GF/s, float32, with 16, 64 and 784 terms: 8x2 110, 115, 116 GF/s; 12x2 101, 109,
 # 112. AVX2: 6x2 106, 114, 116; 4x2 107, 107, 107.
 # What does not fill a tile is a smaller tile: nothing is padded or computed twice.
 
-cdef enum Finish:
-    STORE
+cdef enum Epilogue:
+    OVERWRITE
     RELU            # C = ReLU(B)
-    ACTIVE          # dB = dC where C, which out holds, is active
-    ADD             # to what out holds
+    RELU_BACKWARD          # dB = dC where C, which out holds, is active
+    ACCUMULATE             # to what out holds
 
-cdef struct Product:
+cdef struct Gemm:
     Py_ssize_t rows, columns, terms     # how many i, p and k
     const real *a
     Py_ssize_t a_i, a_k                 # strides, in numbers, as all that follow
@@ -26,16 +27,16 @@ cdef struct Product:
     const real *bias                    # one vector for each p; NULL: 0
     real *out
     Py_ssize_t out_i, out_p
-    Finish finish
+    Epilogue epilogue
 
 
-cdef inline void put(bint fresh, real *to, vec v) noexcept nogil:
+cdef inline void accumulate(bint is_first, real *to, vec v) noexcept nogil:
     """Add v to a sum, or begin the sum with it."""
-    store(to, v if fresh else load(to) + v)
+    store(to, v if is_first else load(to) + v)
 
 
-cdef inline void tile(int rows, int columns, bint lanewise, const Product *q, Py_ssize_t i0,
-                      Py_ssize_t p0) noexcept nogil:
+cdef inline void micro_kernel(int rows, int columns, bint lanewise, const Gemm *q, Py_ssize_t i0,
+                              Py_ssize_t p0) noexcept nogil:
     """The sums i0 .. i0+rows, p0 .. p0+columns; inlined with constants for the first three."""
     cdef vec s[8 * 2]
     cdef vec left
@@ -62,18 +63,18 @@ cdef inline void tile(int rows, int columns, bint lanewise, const Product *q, Py
                 s[2 * i + p] = add_products(s[2 * i + p], left, v[p])
         a += q.a_k
         b += q.v_k
-    if q.finish == RELU:
+    if q.epilogue == RELU:
         for i in range(rows):
             for p in range(columns):
                 s[2 * i + p] = relu(s[2 * i + p])
                 store(out + p * q.out_p, s[2 * i + p])
             out += q.out_i
-    elif q.finish == ACTIVE:
+    elif q.epilogue == RELU_BACKWARD:
         for i in range(rows):
             for p in range(columns):
-                store(out + p * q.out_p, where_active(load(out + p * q.out_p), s[2 * i + p]))
+                store(out + p * q.out_p, relu_backward(load(out + p * q.out_p), s[2 * i + p]))
             out += q.out_i
-    elif q.finish == ADD:
+    elif q.epilogue == ACCUMULATE:
         for i in range(rows):
             for p in range(columns):
                 store(out + p * q.out_p, load(out + p * q.out_p) + s[2 * i + p])
@@ -85,44 +86,44 @@ cdef inline void tile(int rows, int columns, bint lanewise, const Product *q, Py
             out += q.out_i
 
 
-cdef inline void column(int columns, bint lanewise, const Product *q, Py_ssize_t p) noexcept nogil:
+cdef inline void column_strip(int columns, bint lanewise, const Gemm *q, Py_ssize_t p) noexcept nogil:
     cdef Py_ssize_t i = 0, left
-    while i + TILE <= q.rows:
-        tile(TILE, columns, lanewise, q, i, p)
-        i += TILE
+    while i + MR <= q.rows:
+        micro_kernel(MR, columns, lanewise, q, i, p)
+        i += MR
     left = q.rows - i
     if left == 1:
-        tile(1, columns, lanewise, q, i, p)
+        micro_kernel(1, columns, lanewise, q, i, p)
     elif left == 2:
-        tile(2, columns, lanewise, q, i, p)
+        micro_kernel(2, columns, lanewise, q, i, p)
     elif left == 3:
-        tile(3, columns, lanewise, q, i, p)
+        micro_kernel(3, columns, lanewise, q, i, p)
     elif left == 4:
-        tile(4, columns, lanewise, q, i, p)
+        micro_kernel(4, columns, lanewise, q, i, p)
     elif left == 5:
-        tile(5, columns, lanewise, q, i, p)
+        micro_kernel(5, columns, lanewise, q, i, p)
     elif left == 6:
-        tile(6, columns, lanewise, q, i, p)
+        micro_kernel(6, columns, lanewise, q, i, p)
     elif left == 7:
-        tile(7, columns, lanewise, q, i, p)
+        micro_kernel(7, columns, lanewise, q, i, p)
 
 
-cdef inline void columns(bint lanewise, const Product *q) noexcept nogil:
+cdef inline void gemm(bint lanewise, const Gemm *q) noexcept nogil:
     cdef Py_ssize_t p = 0
     while q.rows == 1 and p + 8 <= q.columns:
         # with two sums at a time, each would wait for the 4 cycles of a multiply-add
-        tile(1, 8, lanewise, q, 0, p)
+        micro_kernel(1, 8, lanewise, q, 0, p)
         p += 8
     while p + 2 <= q.columns:
-        column(2, lanewise, q, p)
+        column_strip(2, lanewise, q, p)
         p += 2
     if p < q.columns:
-        column(1, lanewise, q, p)
+        column_strip(1, lanewise, q, p)
 
 
-cdef void product(Product q) noexcept nogil:
-    columns(False, &q)
+cdef void gemm_broadcast(Gemm q) noexcept nogil:
+    gemm(False, &q)
 
 
-cdef void lanewise_product(Product q) noexcept nogil:
-    columns(True, &q)
+cdef void gemm_lanewise(Gemm q) noexcept nogil:
+    gemm(True, &q)

@@ -10,7 +10,7 @@ cdef enum:
 
 
 cdef inline void tiny_tile(int d, int h, const Network *net, const real *W, const Block *b,
-                           double scale, Sums *sums) noexcept nogil:
+                           double scale, Partial *sums) noexcept nogil:
     """Forward, residual and backward for d features and h units; inlined with constants for both."""
     cdef vec dW1[16]
     cdef vec db1[4]
@@ -20,7 +20,7 @@ cdef inline void tiny_tile(int d, int h, const Network *net, const real *W, cons
     cdef vec e, f, wf, g, H, db2
     cdef vec factor = broadcast(<real> scale)
     cdef const real *W2 = W + net.W2
-    cdef real *to = sums.lanes
+    cdef real *to = sums.gradient_lanes
     cdef Py_ssize_t i
     cdef int j, k
     H = db2 = broadcast(0)
@@ -49,26 +49,26 @@ cdef inline void tiny_tile(int d, int h, const Network *net, const real *W, cons
         f = f + e
         wf = f if b.w == NULL else load(b.w + i) * f
         if b.rows - i < LANES:
-            f, wf = first_lanes(f, b.rows - i), first_lanes(wf, b.rows - i)
+            f, wf = mask_tail(f, b.rows - i), mask_tail(wf, b.rows - i)
         H = H + wf * f
         db2 = db2 + wf
         for j in range(h):
             dW2[j] = dW2[j] + c[j] * wf
-            g = where_active(c[j], wf)
+            g = relu_backward(c[j], wf)
             db1[j] = db1[j] + g
             for k in range(d):
                 dW1[k * h + j] = dW1[k * h + j] + x[k] * g
-    add_lanes(sums.H, H)
+    add_to_lanes(sums.loss_lanes, H)
     for j in range(h):
         for k in range(d):
-            put(sums.fresh, to + (k * h + j) * LANES, factor * dW1[k * h + j])
-        put(sums.fresh, to + (d * h + j) * LANES, factor * db1[j])
-        put(sums.fresh, to + (d * h + h + j) * LANES, factor * dW2[j])
-    put(sums.fresh, to + (d * h + 2 * h) * LANES, factor * db2)
+            accumulate(sums.is_first, to + (k * h + j) * LANES, factor * dW1[k * h + j])
+        accumulate(sums.is_first, to + (d * h + j) * LANES, factor * db1[j])
+        accumulate(sums.is_first, to + (d * h + h + j) * LANES, factor * dW2[j])
+    accumulate(sums.is_first, to + (d * h + 2 * h) * LANES, factor * db2)
 
 
 cdef inline void tiny_units(int d, const Network *net, const real *W, const Block *b, double scale,
-                            Sums *sums) noexcept nogil:
+                            Partial *sums) noexcept nogil:
     if net.h == 1:
         tiny_tile(d, 1, net, W, b, scale, sums)
     elif net.h == 2:
@@ -80,7 +80,7 @@ cdef inline void tiny_units(int d, const Network *net, const real *W, const Bloc
 
 
 cdef void tiny_block(const Network *net, const real *W, const Block *b, double scale,
-                     Sums *sums) noexcept nogil:
+                     Partial *sums) noexcept nogil:
     if net.d == 1:
         tiny_units(1, net, W, b, scale, sums)
     elif net.d == 2:

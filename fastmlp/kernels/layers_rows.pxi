@@ -4,10 +4,10 @@
 # C) follow one another. A weight is one number for all rows. A gradient is a sum over rows: each
 # weight has a vector of sums, whose lanes are added up once, at the end of a chunk.
 #
-# The forward pass goes in tiles of 4 units x COLUMNS vectors (simd.h: 4 where there are 32 registers, 2
+# The forward pass goes in tiles of 4 units x ROW_VECTORS vectors (simd.h: 4 where there are 32 registers, 2
 # where there are 16), units outside, as what belongs to a unit is then at hand for all rows.
 
-cdef void load_narrow(const Network *net, const Rows *data, const int64_t *order, Py_ssize_t first,
+cdef void load_narrow(const Network *net, const Dataset *data, const int64_t *order, Py_ssize_t first,
                       Py_ssize_t rows, real *X) noexcept nogil:
     """X of rows first .. first+rows, turned over; zero in the lanes past the last row."""
     cdef const real *x
@@ -21,7 +21,7 @@ cdef void load_narrow(const Network *net, const Rows *data, const int64_t *order
                     X[k * LANES + lane] = x[lane * net.d + k]
         else:
             for lane in range(left):
-                x = data.X + row(order, first + i + lane) * net.d
+                x = data.X + row_index(order, first + i + lane) * net.d
                 for k in range(net.d):
                     X[k * LANES + lane] = x[k]
             for lane in range(left, LANES):
@@ -80,8 +80,8 @@ cdef inline void forward_all(int units, const Network *net, const Weights *W, Bl
                              Py_ssize_t j) noexcept nogil:
     """Units j .. j+units of all rows."""
     cdef Py_ssize_t R = vectors(b.rows)
-    forward_units(units, COLUMNS, net, W, b, j, 0, R)
-    forward_units(units, 1, net, W, b, j, R - R % COLUMNS, R)
+    forward_units(units, ROW_VECTORS, net, W, b, j, 0, R)
+    forward_units(units, 1, net, W, b, j, R - R % ROW_VECTORS, R)
 
 
 cdef void forward_narrow(const Network *net, const Weights *W, Block *b) noexcept nogil:
@@ -135,7 +135,7 @@ cdef void forward_row(const real *parameters, Py_ssize_t d, Py_ssize_t h, Py_ssi
         j += 1
 
 
-cdef void backward_narrow(const Network *net, const real *W, Block *b, Sums *sums) noexcept nogil:
+cdef void backward_narrow(const Network *net, const real *W, Block *b, Partial *sums) noexcept nogil:
     """dW2 += D' dE, dB = (dE W2[:h]') * 1[B > 0], dW1 += A' dB; dE stands in b.F.
 
     The bias row of W2 has no unit below it: W2 here has h rows, and its gradient is db2.
@@ -143,8 +143,8 @@ cdef void backward_narrow(const Network *net, const real *W, Block *b, Sums *sum
     cdef Py_ssize_t R = vectors(b.rows)
     cdef Py_ssize_t j, r, k
     cdef vec db
-    cdef real *g = sums.lanes
-    cdef Finish finish = STORE if sums.fresh else ADD
+    cdef real *g = sums.gradient_lanes
+    cdef Epilogue epilogue = OVERWRITE if sums.is_first else ACCUMULATE
     if net.m == 1:
         hidden_gradient_rows(HiddenGradient(
             columns=net.h, terms=R, features=net.d,
@@ -152,31 +152,31 @@ cdef void backward_narrow(const Network *net, const real *W, Block *b, Sums *sum
             x=b.X, x_k=LANES, x_t=net.d * LANES,
             C=b.C, C_p=LANES, C_t=net.h * LANES,
             dW2=g + net.W2 * LANES, db1=g + net.b1 * LANES,
-            dW1=g, dW1_k=net.h * LANES, dW1_p=LANES, fresh=sums.fresh))
-        k = min(net.d, FUSED)
+            dW1=g, dW1_k=net.h * LANES, dW1_p=LANES, is_first=sums.is_first))
+        k = min(net.d, FUSED_FEATURES)
     else:
-        lanewise_product(Product(
+        gemm_lanewise(Gemm(
             rows=net.m, columns=net.h, terms=R,
             a=b.F, a_i=net.block, a_k=LANES,
             v=b.C, v_p=LANES, v_k=net.h * LANES,
             bias=NULL,
-            out=g + net.W2 * LANES, out_i=LANES, out_p=net.m * LANES, finish=finish))
-        product(Product(
+            out=g + net.W2 * LANES, out_i=LANES, out_p=net.m * LANES, epilogue=epilogue))
+        gemm_broadcast(Gemm(
             rows=net.h, columns=R, terms=net.m,
             a=W + net.W2, a_i=net.m, a_k=1,
             v=b.F, v_p=LANES, v_k=net.block,
             bias=NULL,
-            out=b.C, out_i=LANES, out_p=net.h * LANES, finish=ACTIVE))
+            out=b.C, out_i=LANES, out_p=net.h * LANES, epilogue=RELU_BACKWARD))
         for j in range(net.h):
             db = broadcast(0)
             for r in range(R):
                 db = db + load(b.C + (r * net.h + j) * LANES)
-            put(sums.fresh, g + (net.b1 + j) * LANES, db)
+            accumulate(sums.is_first, g + (net.b1 + j) * LANES, db)
         k = 0
     if k < net.d:
-        lanewise_product(Product(
+        gemm_lanewise(Gemm(
             rows=net.d - k, columns=net.h, terms=R,
             a=b.X + k * LANES, a_i=LANES, a_k=net.d * LANES,
             v=b.C, v_p=LANES, v_k=net.h * LANES,
             bias=NULL,
-            out=g + k * net.h * LANES, out_i=net.h * LANES, out_p=LANES, finish=finish))
+            out=g + k * net.h * LANES, out_i=net.h * LANES, out_p=LANES, epilogue=epilogue))

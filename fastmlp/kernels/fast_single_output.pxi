@@ -1,7 +1,7 @@
 # The gradient at the hidden layer for one output, in one go: dW2, dB, db1 and the first rows of dW1.
 #
-# Two vectors of C at a time; t counts what the gradients are summed over, rows (wide.pxi: f_t and x_tk
-# are numbers) or vectors of rows (narrow.pxi: they are vectors too). All sums are in registers:
+# Two vectors of C at a time; t counts what the gradients are summed over, rows (layers_units.pxi: f_t and
+# x_tk are numbers) or vectors of rows (layers_rows.pxi: they are vectors too). All sums are in registers:
 #
 #     dW2 += f_t C_t        dB_t = f_t * 1[C_t > 0]        db1 += dB_t        dW1_k += x_tk dB_t
 #
@@ -22,7 +22,7 @@ cdef struct HiddenGradient:
     real *db1               # the same
     real *dW1
     Py_ssize_t dW1_k, dW1_p
-    bint fresh              # the sums hold nothing yet
+    bint is_first              # the sums hold nothing yet
 
 
 cdef inline void hidden_tile(int features, int columns, bint lanewise, const HiddenGradient *q,
@@ -48,7 +48,7 @@ cdef inline void hidden_tile(int features, int columns, bint lanewise, const Hid
         for p in range(columns):
             c = load(C + p * q.C_p)
             dW2[p] = dW2[p] + f * c
-            dB[p] = where_active(c, f)
+            dB[p] = relu_backward(c, f)
             db1[p] = db1[p] + dB[p]
             if keep:
                 store(C + p * q.C_p, dB[p])
@@ -60,16 +60,16 @@ cdef inline void hidden_tile(int features, int columns, bint lanewise, const Hid
         px += q.x_t
         C += q.C_t
     for p in range(columns):
-        put(q.fresh, q.dW2 + (p0 + p) * LANES, dW2[p])
-        put(q.fresh, q.db1 + (p0 + p) * LANES, db1[p])
+        accumulate(q.is_first, q.dW2 + (p0 + p) * LANES, dW2[p])
+        accumulate(q.is_first, q.db1 + (p0 + p) * LANES, db1[p])
         for k in range(features):
-            put(q.fresh, q.dW1 + k * q.dW1_k + (p0 + p) * q.dW1_p, s[2 * k + p])
+            accumulate(q.is_first, q.dW1 + k * q.dW1_k + (p0 + p) * q.dW1_p, s[2 * k + p])
 
 
 cdef inline void hidden_column(int columns, bint lanewise, const HiddenGradient *q,
                                Py_ssize_t p) noexcept nogil:
-    if q.features >= FUSED:
-        hidden_tile(FUSED, columns, lanewise, q, p)
+    if q.features >= FUSED_FEATURES:
+        hidden_tile(FUSED_FEATURES, columns, lanewise, q, p)
     elif q.features == 1:
         hidden_tile(1, columns, lanewise, q, p)
     elif q.features == 2:

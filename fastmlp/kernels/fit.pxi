@@ -10,7 +10,7 @@ cdef enum:
     SHUFFLED_AT_ONCE = 1 << 20
 
 # A loss this many times that of the start, or of predicting zero, does not come back.
-cdef double HOPELESS = 1e12
+cdef double DIVERGENCE_FACTOR = 1e12
 
 
 cdef void shuffle(int64_t *order, Py_ssize_t first, Py_ssize_t last,
@@ -45,33 +45,33 @@ cdef real *cache_line(cnp.ndarray array) noexcept:
     return <real *> up_to_multiple(<uintptr_t> cnp.PyArray_DATA(array), 64)
 
 
-cdef class Fit:
+cdef class FitLoop:
     """One fit under way. `run` trains some epochs; everything else is read by the trainer.
 
     Parameters and moments are trained in place. best holds the parameters of the lowest
     monitored loss: the validation loss, which is measured at the end of an epoch; without
     validation data the training loss, which is measured while the epoch runs, and speaks of
-    the parameters at its start. With best, `epoch`, `best_epoch`, `best_loss` and `limit` of a fit
-    that was cut off, the new one goes on where it stopped.
+    the parameters at its start. With best, `epoch`, `best_epoch`, `best_loss` and `divergence_threshold` of
+    a fit that was cut off, the new one goes on where it stopped.
     """
     cdef Workspace work
     cdef Optimizer optimizer
-    cdef Rows rows, validation
-    cdef tuple alive                    # the arrays behind the pointers
+    cdef Dataset rows, validation
+    cdef tuple keep_alive                    # the arrays behind the pointers
     cdef bitgen_t *bits                 # NULL: rows in their order
     cdef object lock                    # of the bit generator, where others may draw from it; else None
     cdef bint shared
     cdef int64_t *order                 # (n,)
-    cdef real *trained                  # the trainer's parameters,
-    cdef real *remembered               # its two moments
-    cdef real *kept                     # and its best parameters; below, all as the kernels read them
+    cdef real *user_parameters                  # the trainer's parameters,
+    cdef real *user_moments               # its two moments
+    cdef real *user_best                     # and its best parameters; below, all as the kernels read them
     cdef real *parameters               # (size,)
     cdef real *moments                  # (2, size)
     cdef real *best                     # (size,)
-    cdef real *start                    # (size,) at the start of the epoch
-    cdef double *units                  # (m,) what a squared residual of each output counts
+    cdef real *epoch_start                    # (size,) at the start of the epoch
+    cdef double *loss_weight_per_output                  # (m,) what a squared residual of each output counts
     cdef Py_ssize_t plain_size, batch_size, chunk, patience, max_epochs
-    cdef double cost, worked, since_signals, seen
+    cdef double flops_per_row, flops_done, since_signals, weight_seen
     cdef double min_delta               # of the monitored loss; a smaller improvement does not count
     cdef bint judged_outside            # the monitored value is not a loss, and comes by `judge`
     cdef Stop state
@@ -80,7 +80,7 @@ cdef class Fit:
     cdef readonly double best_loss
     cdef readonly Py_ssize_t improved_epoch     # the last whose loss fell by more than min_delta,
     cdef readonly double improved_loss          # and that loss: patience counts from there
-    cdef readonly double limit          # a loss above it does not come back
+    cdef readonly double divergence_threshold          # a loss above it does not come back
 
     def __init__(self, training, validation, cnp.ndarray parameters, cnp.ndarray moments,
                  cnp.ndarray best, cnp.ndarray units, sizes, *, optimizer, batch_size, bit_generator,
@@ -110,27 +110,28 @@ cdef class Fit:
             self.validation = dataset(net, Xv, Yv, wv)
         buffers = room(4 * net.size)
         self.plain_size = (net.d + 1) * net.h + (net.h + 1) * net.m
-        self.trained = elements(parameters, self.plain_size)
-        self.remembered = elements(moments, 2 * self.plain_size)
-        self.kept = elements(best, self.plain_size)
+        self.user_parameters = data_of(parameters, self.plain_size)
+        self.user_moments = data_of(moments, 2 * self.plain_size)
+        self.user_best = data_of(best, self.plain_size)
         self.parameters = self.work.memory.W
         self.moments = cache_line(buffers)
         self.best = self.moments + 2 * net.size
-        self.start = self.best + net.size
-        self.take(self.trained, self.parameters)
-        for i in range(moments_used(&self.optimizer)):
+        self.epoch_start = self.best + net.size
+        self.take(self.user_parameters, self.parameters)
+        for i in range(n_state_vectors(&self.optimizer)):
             memset(self.moments + i * net.size, 0, net.size * sizeof(real))
-            self.take(self.remembered + i * self.plain_size, self.moments + i * net.size)
-        self.take(self.kept, self.best)
-        self.units = <double *> cnp.PyArray_DATA(units)
-        self.alive = (training, validation, parameters, moments, best, units, buffers, order, blocks,
-                      bit_generator)
+            self.take(self.user_moments + i * self.plain_size, self.moments + i * net.size)
+        self.take(self.user_best, self.best)
+        self.loss_weight_per_output = <double *> cnp.PyArray_DATA(units)
+        self.keep_alive = (
+            training, validation, parameters, moments, best, units, buffers, order, blocks, bit_generator
+        )
         self.max_epochs, self.patience = max_epochs, patience
         self.min_delta, self.judged_outside = min_delta, judged_outside
         self.epoch, self.best_epoch, self.best_loss = epoch, best_epoch, best_loss
         self.improved_epoch, self.improved_loss = improved_epoch, improved_loss
-        self.limit = max(<double> limit, HOPELESS * <double> mean_square) or INFINITY
-        self.cost = operations(net)
+        self.divergence_threshold = max(<double> limit, DIVERGENCE_FACTOR * <double> mean_square) or INFINITY
+        self.flops_per_row = flops_per_row(net)
         self.chunk = chunk_rows(net, self.batch_size)
 
     cdef int load_all(self, real *base) except -1:
@@ -141,25 +142,25 @@ cdef class Fit:
             for i from 0 <= i < n by net.block:
                 load_block(net, &self.rows, NULL, i, min(net.block, n - i),
                            base + i // net.block * block_size(net, &self.rows), self.work.memory.buffers)
-                self.breathe(20.0 * block_size(net, &self.rows))  # of memory that is read and written once
+                self.check_signals(20.0 * block_size(net, &self.rows))  # memory is read and written once
         self.rows.blocks = base
         return 0
 
     cdef void take(self, const real *plain, real *native) noexcept:
         cdef Network *net = &self.work.memory.net
-        to_native(net, plain, plain + (net.d + 1) * net.h, native)
+        pack(net, plain, plain + (net.d + 1) * net.h, native)
 
     cdef void give(self, const real *native, real *plain) noexcept:
         cdef Network *net = &self.work.memory.net
-        to_plain(net, native, plain, plain + (net.d + 1) * net.h)
+        unpack(net, native, plain, plain + (net.d + 1) * net.h)
 
     cdef void write_back(self) noexcept:
         """Give the trainer's arrays what the kernels have made of them."""
         cdef Py_ssize_t i
-        self.give(self.parameters, self.trained)
-        self.give(self.best, self.kept)
-        for i in range(moments_used(&self.optimizer)):
-            self.give(self.moments + i * self.work.memory.net.size, self.remembered + i * self.plain_size)
+        self.give(self.parameters, self.user_parameters)
+        self.give(self.best, self.user_best)
+        for i in range(n_state_vectors(&self.optimizer)):
+            self.give(self.moments + i * self.work.memory.net.size, self.user_moments + i * self.plain_size)
 
     @property
     def steps(self):
@@ -169,7 +170,7 @@ cdef class Fit:
     @property
     def running_loss(self):
         """The loss of the rows that the epoch under way has seen; NaN before the first."""
-        return self.loss_so_far() if self.seen else float("nan")
+        return self.loss_so_far() if self.weight_seen else float("nan")
 
     @property
     def validates(self):
@@ -183,7 +184,7 @@ cdef class Fit:
 
     def sound(self):
         """Whether the parameters as they are have not diverged: a look at some rows."""
-        return self.survives()
+        return self.is_sound()
 
     def closing_loss(self):
         """The loss of all rows at the parameters as they are."""
@@ -199,16 +200,16 @@ cdef class Fit:
         cdef Py_ssize_t e, capacity = losses.shape[0]
         cdef double *loss = <double *> cnp.PyArray_DATA(losses)
         cdef double *validation_loss = <double *> cnp.PyArray_DATA(validation_losses)
-        self.worked = self.since_signals = 0
+        self.flops_done = self.since_signals = 0
         try:
             with self.work.team, nogil:
                 for e in range(capacity):
-                    if self.epoch == self.max_epochs or self.worked >= BREATH:
+                    if self.epoch == self.max_epochs or self.flops_done >= FLOPS_BETWEEN_SIGNAL_CHECKS:
                         break
                     self.run_epoch(loss + e, validation_loss + e)
                     if self.state != RUNNING:
                         break
-                if self.epoch == self.max_epochs and not self.survives():
+                if self.epoch == self.max_epochs and not self.is_sound():
                     self.state = DIVERGED
         finally:
             self.write_back()
@@ -221,7 +222,7 @@ cdef class Fit:
     def judge(self, double value):
         """Take the value of a monitor for the last epoch; return "patience" if training ends there."""
         self.judge_epoch(value, self.epoch - 1)
-        self.give(self.best, self.kept)
+        self.give(self.best, self.user_best)
         return "patience" if self.state == PATIENCE else None
 
     cdef void judge_epoch(self, double monitored, Py_ssize_t epoch) noexcept nogil:
@@ -232,7 +233,7 @@ cdef class Fit:
             if self.validation.n:
                 memcpy(self.best, self.parameters, self.work.memory.net.size * sizeof(real))
             else:
-                self.best, self.start = self.start, self.best
+                self.best, self.epoch_start = self.epoch_start, self.best
         if monitored < self.improved_loss - self.min_delta:
             self.improved_loss = monitored
             self.improved_epoch = epoch
@@ -243,27 +244,27 @@ cdef class Fit:
         cdef Py_ssize_t i = 0, n = self.rows.n
         cdef double monitored = 0
         if not self.validation.n:
-            memcpy(self.start, self.parameters, self.work.memory.net.size * sizeof(real))
-        memset(self.work.memory.sums.H, 0, self.work.memory.net.m * LANES * sizeof(double))
-        self.seen = 0
+            memcpy(self.epoch_start, self.parameters, self.work.memory.net.size * sizeof(real))
+        memset(self.work.memory.sums.loss_lanes, 0, self.work.memory.net.m * LANES * sizeof(double))
+        self.weight_seen = 0
         if self.order != NULL:
             self.shuffle_rows()
         while i < n:
             self.run_batch(i, min(i + self.batch_size, n))
             loss[0] = monitored = self.loss_so_far()
-            if self.hopeless(monitored):
+            if self.is_diverged(monitored):
                 self.state = DIVERGED
                 return 0
             i += self.batch_size
         if self.validation.n:
             validation_loss[0] = monitored = self.loss_of(&self.validation, self.validation.n)
-            if self.hopeless(monitored):
+            if self.is_diverged(monitored):
                 self.state = DIVERGED
                 return 0
         if not self.judged_outside:
             self.judge_epoch(monitored, self.epoch)
         self.epoch += 1
-        self.seen = 0
+        self.weight_seen = 0
         return 0
 
     cdef int shuffle_rows(self) except -1 nogil:
@@ -278,7 +279,7 @@ cdef class Fit:
                         shuffle(self.order, first, last, self.bits)
             else:
                 shuffle(self.order, first, last, self.bits)
-            self.breathe(100.0 * (last - first))  # a swap of far rows costs some 100 operations
+            self.check_signals(100.0 * (last - first))  # a swap of far rows costs some 100 operations
             last = first
         return 0
 
@@ -292,7 +293,7 @@ cdef class Fit:
             return 0  # no row counts: nothing to learn from
         self.pass_over(&self.rows, self.order, first, last, self.chunk, 2 / (net.m * weight))
         gradient = self.work.memory.sums.gradient
-        self.seen += weight
+        self.weight_seen += weight
         l2 = self.optimizer.l2 + self.optimizer.l2_over_weight / weight
         if l2 != 0:
             add_penalty(gradient, W, net.b1, l2)
@@ -300,29 +301,29 @@ cdef class Fit:
         if self.optimizer.clip_norm != 0:
             clip(gradient, net.size, self.optimizer.clip_norm)
         if self.epoch == 0 and first == 0:
-            self.limit = max(self.limit, HOPELESS * self.loss_so_far())
+            self.divergence_threshold = max(self.divergence_threshold, DIVERGENCE_FACTOR * self.loss_so_far())
         optimizer_step(&self.optimizer, W, gradient, self.moments, self.moments + net.size, net.size)
-        self.breathe(20.0 * net.size)
+        self.check_signals(20.0 * net.size)
         return 0
 
-    cdef int pass_over(self, const Rows *data, const int64_t *order, Py_ssize_t first, Py_ssize_t last,
+    cdef int pass_over(self, const Dataset *data, const int64_t *order, Py_ssize_t first, Py_ssize_t last,
                        Py_ssize_t chunk, double scale) except -1 nogil:
         """Add the squared residuals of rows first..last to H and, unless `scale` is 0, set the gradient."""
-        cdef Pass p = plan(&self.work.memory, data, order, first, last, chunk, scale, NULL)
+        cdef Pass p = make_pass(&self.work.memory, data, order, first, last, chunk, scale, NULL)
         while p.first < p.last:
-            self.breathe(self.cost * self.work.add_some(&p))
+            self.check_signals(self.flops_per_row * self.work.run_next_chunks(&p))
         return 0
 
-    cdef double loss_of(self, const Rows *data, Py_ssize_t rows) except? -1 nogil:
+    cdef double loss_of(self, const Dataset *data, Py_ssize_t rows) except? -1 nogil:
         """L of the first rows of a data set, at the parameters as they are."""
         cdef Network *net = &self.work.memory.net
         cdef double loss
-        self.seen = 0  # of the epoch, also if a signal ends this here
-        memset(self.work.memory.sums.H, 0, net.m * LANES * sizeof(double))
+        self.weight_seen = 0  # of the epoch, also if a signal ends this here
+        memset(self.work.memory.sums.loss_lanes, 0, net.m * LANES * sizeof(double))
         self.pass_over(data, NULL, 0, rows, chunk_rows(net, rows), 0)
-        self.seen = total_weight(data, NULL, 0, rows)
+        self.weight_seen = total_weight(data, NULL, 0, rows)
         loss = self.loss_so_far()
-        self.seen = 0
+        self.weight_seen = 0
         return loss
 
     cdef double loss_so_far(self) noexcept nogil:
@@ -333,16 +334,16 @@ cdef class Fit:
         cdef double H = 0
         cdef Py_ssize_t o
         for o in range(self.work.memory.net.m):
-            H += self.units[o] * total(self.work.memory.sums.H + o * LANES)
-        return H / (self.work.memory.net.m * self.seen) if self.seen else 0
+            H += self.loss_weight_per_output[o] * sum_lanes(self.work.memory.sums.loss_lanes + o * LANES)
+        return H / (self.work.memory.net.m * self.weight_seen) if self.weight_seen else 0
 
-    cdef bint hopeless(self, double loss) noexcept nogil:
-        return not isfinite(loss) or loss > self.limit
+    cdef bint is_diverged(self, double loss) noexcept nogil:
+        return not isfinite(loss) or loss > self.divergence_threshold
 
-    cdef bint survives(self) except -1 nogil:
+    cdef bint is_sound(self) except -1 nogil:
         """Whether the last step, whose loss no epoch has measured, left the network sound."""
-        return not self.hopeless(self.loss_of(&self.rows, min(self.rows.n, CLOSING_ROWS)))
+        return not self.is_diverged(self.loss_of(&self.rows, min(self.rows.n, CLOSING_ROWS)))
 
-    cdef int breathe(self, double operations) except -1 nogil:
-        self.worked += operations
-        return breathe(&self.since_signals, operations)
+    cdef int check_signals(self, double operations) except -1 nogil:
+        self.flops_done += operations
+        return check_signals(&self.since_signals, operations)
