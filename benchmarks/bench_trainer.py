@@ -48,7 +48,7 @@ class _State:
     def epoch(self, X, Y, order):
         batches = (order[i : i + BATCH] for i in range(0, len(order), BATCH))
         self.steps, _ = fastmlp.reference.train_epoch(
-            X, Y, *self.weights, self.moments, self.steps, self.step, batches
+            X, Y, self.weights, self.moments, self.steps, self.step, batches
         )
 
 

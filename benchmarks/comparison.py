@@ -126,8 +126,8 @@ def _epochs(case):
 def _predictions(case):
     X, Y, W1, W2 = grid.data(case.sizes, case.rows, case.dtype)
     sides = {name: predict(X, W1, W2) for name, predict in competitors.PREDICT.items()}
-    exact = reference.forward(*(A.astype(np.float64) for A in (X, W1, W2)))
-    bounds = reference.error_bounds(X, Y, W1, W2, eps=np.finfo(case.dtype).eps)["E"]
+    exact = reference.forward(X.astype(np.float64), [W.astype(np.float64) for W in (W1, W2)])
+    bounds = reference.error_bounds(X, Y, (W1, W2), dtype=case.dtype)["z"]
     for name, predict in sides.items():
         error = np.abs(np.reshape(np.asarray(predict()), exact.shape) - exact)
         assert np.all(error <= bounds), f"{case}: {name} predicts something else, by up to {error.max()}"
@@ -138,7 +138,7 @@ def _trained(X, Y, W1, W2, optimizer_step, batches):
     """The weights after a step with each of the batches: the reference's, in double precision."""
     X, Y, W1, W2 = (A.astype(np.float64) for A in (X, Y, W1, W2))
     moments = np.zeros((2, W1.size + W2.size))
-    reference.train_epoch(X, Y, W1, W2, moments, 0, optimizer_step, batches)
+    reference.train_epoch(X, Y, (W1, W2), moments, 0, optimizer_step, batches)
     return W1, W2
 
 

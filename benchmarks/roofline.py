@@ -67,7 +67,9 @@ def measure(threads, steps, growth, rounds, operations, caches):
         "threads": threads,
         "cache": cache,
         "bandwidth": rates["read"],
-        "peaks": {dtype: {build: rates[dtype, build] for build in kernels.USABLE} for dtype in grid.DTYPES},
+        "peaks": {
+            dtype: {build: rates[dtype, build] for build in kernels.AVAILABLE_ISAS} for dtype in grid.DTYPES
+        },
         "steps": [_step(sizes, n, rates, cache) for sizes, n in steps],
         "growth": [_growth(n, rates, cache) for n in growth],
     }
@@ -97,13 +99,14 @@ def _rates(cases, threads, rounds, operations, array):
         for case in cases:
             dtype = case[-1]
             fit = _fit(*case, threads, operations)
-            for build in kernels.USABLE * rounds:
-                kernels._modules = kernels._load(build)
-                multiply_adds = kernels._modules[np.dtype(dtype)].multiply_adds
-                turns = int(operations / 4 / multiply_adds(1)) + 1
-                best["read"] = max(best["read"], _rate(_read, parts, each))
-                best[dtype, build] = max(best[dtype, build], _rate(multiply_adds, [turns] * threads, each))
-                best[case, build] = max(best[case, build], fit())
+            for build in kernels.AVAILABLE_ISAS * rounds:
+                with kernels.use(build):
+                    multiply_adds = kernels.module(dtype).multiply_adds
+                    turns = int(operations / 4 / multiply_adds(1)) + 1
+                    best["read"] = max(best["read"], _rate(_read, parts, each))
+                    rate = _rate(multiply_adds, [turns] * threads, each)
+                    best[dtype, build] = max(best[dtype, build], rate)
+                    best[case, build] = max(best[case, build], fit())
     return best
 
 
@@ -148,7 +151,8 @@ def _step(sizes, n, rates, cache):
             dtype: of["avx2"] / of["avx512"] for dtype, of in gflops.items() if "avx512" in of
         },
         "float64_of_float32": {
-            build: fractions["float64"][build] / fractions["float32"][build] for build in kernels.USABLE
+            build: fractions["float64"][build] / fractions["float32"][build]
+            for build in kernels.AVAILABLE_ISAS
         },
     }
 
@@ -171,7 +175,7 @@ def _achieved(case, rates, cache):
     d, _, m = sizes
     data = n * (d + m) * np.dtype(dtype).itemsize
     memory = np.inf if data <= cache else rates["read"] * n * _operations(sizes) / data
-    gflops = {build: rates[case, build] for build in kernels.USABLE}
+    gflops = {build: rates[case, build] for build in kernels.AVAILABLE_ISAS}
     return gflops, {build: rate / min(rates[dtype, build], memory) for build, rate in gflops.items()}
 
 

@@ -24,7 +24,7 @@ def main():
     toy = parser.parse_args().toy
     pinning.pin(1)
     print(f"loss and gradients of {ROWS} rows, one thread: µs, and times as long with subnormal numbers")
-    for build in kernels.USABLE:
+    for build in kernels.AVAILABLE_ISAS:
         for dtype in grid.DTYPES:
             for sizes in SIZES:
                 usual, subnormal = measure(build, np.dtype(dtype), sizes, toy)
@@ -36,16 +36,18 @@ def measure(build, dtype, sizes, toy):
     """Seconds of a call with ordinary numbers, and of one with subnormal ones."""
     X, Y, W1, W2 = grid.data(sizes, ROWS, dtype)
     W1[-1] = W2[-1] = 0  # no bias to lift them
-    outputs = np.empty_like(W1), np.empty_like(W2)
-    loss_and_gradients = kernels._load(build)[dtype].loss_and_gradients
+    parameters = np.concatenate([W1.ravel(), W2.ravel()])
+    gradient = np.empty_like(parameters)
+    with kernels.use(build):
+        network = kernels.compiled(sizes, ("relu",), dtype, columns=sizes[-1])
     tiny = np.finfo(dtype).smallest_normal / 64 / sizes[1]
 
     def calls(X, Y):
-        return grid.repeated(lambda: loss_and_gradients(X, Y, None, W1, W2, *outputs, 1))
+        return grid.repeated(lambda: network.loss_and_gradients(X, Y, None, parameters, gradient, 1))
 
     sides = {"usual": calls(X, Y), "subnormal": calls(X * tiny, Y * tiny)}
     sides["subnormal"](1)
-    largest = max(np.abs(output).max() for output in outputs)
+    largest = np.abs(gradient).max()
     if not 0 < largest < np.finfo(dtype).smallest_normal:
         raise AssertionError(f"the gradients are not subnormal but {largest}")
     times = grid.interleaved(sides, toy)

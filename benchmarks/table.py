@@ -40,7 +40,7 @@ def tables(report):
     cpu = report["machine_info"].get("cpu", {}).get("brand_raw", platform.processor())
     lines = [
         f"Measured on {date.today()}, {cpu}, one thread on one processor for both, "
-        f"{config['kernels'].split()[0]} kernels, NumPy {np.__version__}; medians of interleaved "
+        f"{config['isa'].split()[0]} kernels, NumPy {np.__version__}; medians of interleaved "
         "rounds; in brackets how many times as long the NumPy reference takes. Absolute times vary between "
         "machines; the ratios less so.",
         "",

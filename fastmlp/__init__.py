@@ -1,6 +1,6 @@
 """fastmlp: small neural networks on the CPU, trained and run as fast as the machine allows."""
 
-from fastmlp import kernels, reference
+from fastmlp import kernels, objectives, penalties, reference, schedules
 from fastmlp._config import __version__, show_config
 from fastmlp.datasets import load_titanic
 from fastmlp.network import MLP
@@ -17,7 +17,10 @@ __all__ = [
     "__version__",
     "kernels",
     "load_titanic",
+    "objectives",
+    "penalties",
     "reference",
+    "schedules",
     "show_config",
 ]
 

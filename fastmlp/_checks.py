@@ -63,14 +63,15 @@ def number(name, value, low, high, *, open_low=False, open_high=False, dtype=np.
     return x
 
 
-def names(name, value, count):
-    """Return value as a tuple of `count` different strings; None stays None."""
+def names(name, value, *counts):
+    """Return value as a tuple of different strings, as many as one of `counts`; None stays None."""
     if value is None:
         return None
     strings = () if isinstance(value, str | bytes) else tuple(value) if np.iterable(value) else ()
-    if not all(isinstance(string, str) for string in strings) or len(strings) != count:
+    if not all(isinstance(string, str) for string in strings) or len(strings) not in counts:
+        count = " or ".join(map(str, counts))
         raise ValueError(f"{name}: must be {count} strings (or None), one for each column, got {value!r}")
-    if len(set(strings)) < count:
+    if len(set(strings)) < len(strings):
         raise ValueError(f"{name}: must be different from each other, got {value!r}")
     return tuple(str(string) for string in strings)  # of numpy.str_, too
 
@@ -158,12 +159,18 @@ def vector(name, value, dtype, count):
     return _native(array, dtype)
 
 
-def targets(name, value, dtype, *, rows, outputs):
-    """Return value as a C-contiguous (rows, outputs) array; one output may come as (rows,)."""
+def targets(name, value, dtype, *, rows, outputs, objective):
+    """Return value as a C-contiguous (rows, columns) array of targets that the objective takes.
+
+    One column may come as (rows,).
+    """
     array = _real(name, value)
-    if array.ndim == 1 and outputs == 1:
+    if array.ndim == 1 and objective.target_columns(outputs, 1) == 1:
         array = array.reshape(-1, 1)
-    return matrix(name, array, dtype, rows=rows, columns=outputs)
+    columns = objective.target_columns(outputs, array.shape[1] if array.ndim == 2 else 1)
+    array = matrix(name, array, dtype, rows=rows, columns=columns)
+    objective.check_targets(name, array, outputs)
+    return array
 
 
 def sample_weights(name, value, dtype, *, rows):
@@ -202,7 +209,15 @@ def ordered(name, value, wanted):
 
 
 def data(
-    X, y, sample_weight, dtype, features, outputs, names=("X", "y", "sample_weight"), as_given=False
+    X,
+    y,
+    sample_weight,
+    dtype,
+    features,
+    outputs,
+    objective,
+    names=("X", "y", "sample_weight"),
+    as_given=False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Return X, y and the weights of one data set, checked against the network and each other.
 
@@ -210,7 +225,7 @@ def data(
     """
     wanted = None if as_given else dtype
     X = matrix(names[0], X, wanted, columns=features)
-    Y = targets(names[1], y, wanted, rows=len(X), outputs=outputs)
+    Y = targets(names[1], y, wanted, rows=len(X), outputs=outputs, objective=objective)
     return X, Y, sample_weights(names[2], sample_weight, dtype, rows=len(X))
 
 
@@ -234,34 +249,40 @@ def finite(name, array):
         )
 
 
-def weights(W1, W2):
-    """Return (W1, W2) as C-contiguous arrays of one dtype whose shapes chain: (d+1, h), (h+1, m).
+def layer_weights(value):
+    """Return weights as C-contiguous arrays of one dtype whose shapes chain: (s_{l-1} + 1, s_l).
 
-    Both float32: float32; anything else is computed in float64.
+    All float32: float32; anything else is computed in float64.
     """
-    W1, W2 = _real("W1", W1), _real("W2", W2)
-    both_single = W1.dtype == W2.dtype == np.float32
-    dtype = DTYPES[0] if both_single else DTYPES[1]
-    W1, W2 = matrix("W1", W1, dtype), matrix("W2", W2, dtype)
-    if len(W1) < 2:
-        raise ValueError(f"W1: must have d+1 rows for d >= 1 features, got shape {W1.shape}")
-    if len(W2) != W1.shape[1] + 1:
-        raise ValueError(
-            f"W2: must have h+1 = {W1.shape[1] + 1} rows, one for each column of W1 {W1.shape} and one "
-            f"of biases, got shape {W2.shape}"
-        )
-    return W1, W2
+    if isinstance(value, np.ndarray) or not np.iterable(value):
+        raise TypeError("weights: must be a sequence of arrays, one for each layer")
+    names = [f"weights[{layer}]" for layer in range(len(value))]
+    arrays = [_real(name, W) for name, W in zip(names, value, strict=True)]
+    if not arrays:
+        raise ValueError("weights: at least one layer is needed")
+    dtype = DTYPES[0] if all(W.dtype == np.float32 for W in arrays) else DTYPES[1]
+    arrays = [matrix(name, W, dtype) for name, W in zip(names, arrays, strict=True)]
+    if len(arrays[0]) < 2:
+        raise ValueError(f"weights[0]: must have d+1 rows for d >= 1 features, got shape {arrays[0].shape}")
+    for layer in range(1, len(arrays)):
+        below = arrays[layer - 1].shape
+        if len(arrays[layer]) != below[1] + 1:
+            raise ValueError(
+                f"weights[{layer}]: must have {below[1] + 1} rows, one for each column of the layer before "
+                f"{below} and one of biases, got shape {arrays[layer].shape}"
+            )
+    return arrays
 
 
 def sizes(value):
-    """Return value as the tuple (features, hidden, outputs)."""
+    """Return value as a tuple (features, hidden units of each layer, outputs)."""
     try:
         numbers = tuple(operator.index(size) for size in value)
     except TypeError:
-        raise TypeError(f"sizes: must be integers (features, hidden, outputs), got {value!r}") from None
-    if len(numbers) != 3:
+        raise TypeError(f"sizes: must be integers (features, hidden, …, outputs), got {value!r}") from None
+    if len(numbers) < 2:
         raise ValueError(
-            f"sizes: must be (features, hidden, outputs), one hidden layer, got {len(numbers)} sizes"
+            f"sizes: must be (features, outputs) or (features, hidden, …, outputs), got {numbers}"
         )
     if min(numbers) < 1:
         raise ValueError(f"sizes: each must be at least 1, got {numbers}")

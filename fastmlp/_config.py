@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 
 def show_config(mode: str = "stdout") -> dict[str, str] | None:
-    """Print the version, what the CPU can run, the kernel build in use, and the threads.
+    """Print the version, what the CPU can run, the instruction set in use, and the threads.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def show_config(mode: str = "stdout") -> dict[str, str] | None:
     Examples
     --------
     >>> sorted(show_config(mode="dicts"))
-    ['builds', 'fastmlp', 'kernels', 'machine', 'numpy', 'python', 'threads']
+    ['available', 'fastmlp', 'isa', 'machine', 'numpy', 'python', 'threads']
     """
     if mode not in ("stdout", "dicts"):
         raise ValueError(f"mode: must be 'stdout' or 'dicts', got {mode!r}")
@@ -40,12 +40,12 @@ def show_config(mode: str = "stdout") -> dict[str, str] | None:
         "python": platform.python_version(),
         "numpy": np.__version__,
         "machine": f"{platform.machine()} {platform.system()}",
-        "builds": ", ".join(kernels.USABLE) + "  (compiled in, and this CPU can run)",
-        "kernels": kernels.BUILD + "  (in use; FASTMLP_ISA chooses)",
+        "available": ", ".join(kernels.AVAILABLE_ISAS) + "  (compiled in, and this CPU can run)",
+        "isa": kernels.ISA + "  (instruction set of the kernels in use; FASTMLP_ISA chooses)",
         "threads": f"{kernels.threads()}  (FASTMLP_NUM_THREADS)",
     }
     if mode == "dicts":
         return config
     for name, value in config.items():
-        print(f"{name:8} {value}")
+        print(f"{name:9} {value}")
     return None

@@ -10,17 +10,21 @@ from dataclasses import asdict
 
 import numpy as np
 
-from fastmlp import _checks, _files, kernels, optimizers, scaling
-from fastmlp.network import MLP, dtype_read, names_read, size
-from fastmlp.trainer import NAMES, History, Trainer, _Run
+from fastmlp import _checks, activations, kernels, objectives, optimizers, scaling, schedules
+from fastmlp.io import files
+from fastmlp.io.model_file import parse_dtype, parse_names
+from fastmlp.network import MLP
+from fastmlp.penalties import L2
+from fastmlp.trainer import NAMES, Fingerprint, History, Trainer, _Run
 
 FORMAT = "fastmlp checkpoint"
-FORMAT_VERSION = 1
+VERSIONS = (2,)
 BIT_GENERATORS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
 DATA = tuple(name for names in NAMES for name in names)
-SETTINGS = ("batch_size", "l2", "clip_norm", "shuffle", "standardize")  # of Trainer, beside the optimizer
+SETTINGS = ("batch_size", "l2", "clip_norm", "shuffle", "standardize")  # of Trainer, as JSON takes them
 CURVES = ("loss", "validation_loss", "seconds", "monitor")
 SCALES = ("mean_x", "scale_x", "mean_y", "scale_y")
+UNKNOWN = "unknown"  # the fingerprint of an array that was gone before anybody asked
 STOP_REASONS = (None, "epochs", "patience", "callback", "interrupted", "diverged")
 RUN = (
     *("epochs", "patience", "min_delta", "checkpoint_every", "monitored", "epoch", "limit"),
@@ -35,15 +39,18 @@ def save(path, trainer):
         trainer._take_over(run)  # what a callback has changed before it saves
     state = {
         "sizes": net.sizes,
+        "activations": net.activations,
+        "objective": objectives.described(net.objective),
         "dtype": str(net.dtype),
         "trained": net.trained,
         "feature_names": net.feature_names,
         "target_names": net.target_names,
         "optimizer": [type(trainer.optimizer).__name__.lower(), asdict(trainer.optimizer)],
+        "schedule": schedules.described(trainer.schedule),
         **{name: getattr(trainer, name) for name in SETTINGS},
         "steps": trainer._steps,
         "random": _random_state(trainer._bit_generator),
-        "data": trainer._data_seen,
+        "data": trainer._data_seen and [entry and (entry.value or UNKNOWN) for entry in trainer._data_seen],
         "history": None if history is None else [history.best_epoch, history.stop_reason],
         "run": None if run is None else {name: getattr(run, name) for name in RUN},
     }
@@ -58,10 +65,10 @@ def save(path, trainer):
         tensors |= {"parameters": run.parameters, "best": run.best}
     metadata = {
         "format": FORMAT,
-        "format_version": str(FORMAT_VERSION),
+        "format_version": str(VERSIONS[-1]),
         "state": json.dumps(state, default=_plain_number),
     }
-    _files.save_tensors(path, tensors, metadata)
+    files.save_tensors(path, tensors, metadata)
 
 
 def load(path, trainer_class, n_threads, expected):
@@ -73,7 +80,7 @@ def load(path, trainer_class, n_threads, expected):
         return trainer, _run(state["run"], tensors, trainer)
 
     threads = kernels.threads(n_threads)
-    trainer, run = _files.load_tensors(path, FORMAT, FORMAT_VERSION, build)
+    trainer, run = files.load_tensors(path, FORMAT, VERSIONS, build)
     _require(expected, path, trainer, run)
     trainer.n_threads = threads
     return trainer, run
@@ -96,7 +103,12 @@ def refuse_to_replace(path):
 
 def require_same_data(path, seen, given):
     """Raise where the data given are not those that the checkpoint's fit has seen (if there was one)."""
-    for name, old, new in zip(DATA, seen or given, given, strict=True):
+    if seen is None:
+        return
+    for name, fingerprint, new in zip(DATA, seen, given, strict=True):
+        old = fingerprint and fingerprint.value
+        if fingerprint is not None and old is None:
+            continue  # nobody asked while the data were there
         if old != new:
             was, now = ("None" if data is None else f"of shape {tuple(data[0])}" for data in (old, new))
             hint = "; the numbers differ" if was == now else ""
@@ -108,7 +120,8 @@ def require_same_data(path, seen, given):
 def _require(expected, path, trainer, run):
     """Raise where a setting is not as expected."""
     net, optimizer = trainer.network, trainer.optimizer
-    found = {"sizes": net.sizes, "dtype": net.dtype, "optimizer": optimizer}
+    found = {"sizes": net.sizes, "activation": net.activations, "objective": net.objective}
+    found |= {"dtype": net.dtype, "optimizer": optimizer, "schedule": trainer.schedule}
     found |= {"learning_rate": optimizer.learning_rate}
     found |= {name: getattr(trainer, name) for name in SETTINGS}
     found |= {
@@ -120,20 +133,30 @@ def _require(expected, path, trainer, run):
         has = found[name]
         if isinstance(wanted, str) and name == "optimizer":
             has = type(optimizer).__name__.lower()
+        if name == "activation":
+            wanted = activations.resolve(wanted, len(net.sizes) - 2)
+        if name == "objective":
+            wanted = objectives.resolve(wanted)
+        if name == "schedule":
+            wanted = schedules.resolve(wanted)
         if has != (tuple(wanted) if name == "sizes" else wanted):
             raise ValueError(f"{name}: the checkpoint {os.fspath(path)} has {found[name]!r}, not {wanted!r}")
 
 
 def _trainer(trainer_class, state, tensors):
-    sizes, dtype = _checks.sizes(state["sizes"]), dtype_read(state["dtype"])
-    parameters = _tensor(tensors, "network", dtype, size(sizes))  # before anything of this size is made
-    net = MLP(sizes, dtype=dtype)
-    net.parameters[:] = parameters
+    sizes, dtype = _checks.sizes(state["sizes"]), parse_dtype(state["dtype"])
+    # before anything of this size is made
+    parameters = _tensor(tensors, "network", dtype, kernels.n_parameters(sizes))
+    objective = objectives.from_description(state["objective"])
+    net = MLP._like(parameters, sizes, tuple(state["activations"]), objective, dtype)
     net.trained = bool(state["trained"])
-    net.feature_names = names_read(state["feature_names"])
-    net.target_names = names_read(state["target_names"])
+    net.feature_names = parse_names(state["feature_names"])
+    net.target_names = parse_names(state["target_names"])
     name, fields = state["optimizer"]
     settings = {name: state[name] for name in SETTINGS}
+    if isinstance(settings["l2"], dict):
+        settings["l2"] = L2(**settings["l2"])
+    settings["schedule"] = schedules.from_description(state["schedule"])
     trainer = trainer_class(net, optimizers.OPTIMIZERS[name](**fields), **settings)
     trainer._bit_generator = _bit_generator(state["random"])
     trainer._moments = _tensor(tensors, "moments", dtype, 2, net.parameters.size)
@@ -149,12 +172,14 @@ def _trainer(trainer_class, state, tensors):
 
 
 def _plain_number(value):
-    """What JSON takes in place of a hyper-parameter of another type, a NumPy scalar or a fraction."""
+    """What JSON takes in place of a NumPy scalar, a fraction or a penalty."""
+    if isinstance(value, L2):
+        return vars(value)
     return value.item() if isinstance(value, np.generic) else float(value)
 
 
 def _scaling(tensors, sizes):
-    d, _, m = sizes
+    d, m = sizes[0], sizes[-1]
     shapes = zip(SCALES, (d, d, m, m), strict=True)
     parts = [_tensor(tensors, scale, np.float64, n) for scale, n in shapes]
     if not all(np.isfinite(part).all() for part in parts) or min(*parts[1], *parts[3]) <= 0:
@@ -179,7 +204,7 @@ def _run(state, tensors, trainer):
     if state is None:
         return None
     history, data = trainer.history, trainer._data_seen
-    if history is None or data is None:
+    if history is None or data is None or any(entry is not None and entry.value is None for entry in data):
         raise ValueError("a fit that was cut off, without its history or its data")
     epoch, validated, monitored = len(history.loss), len(history.validation_loss), state["monitored"]
     judged = history.monitor if monitored else history.validation_loss or history.loss
@@ -227,7 +252,13 @@ def _fingerprints(seen):
         return None
     if len(seen) != len(DATA):
         raise ValueError(f"fingerprints of {len(seen)} arrays, where {len(DATA)} are needed")
-    return [None if entry is None else [[int(n) for n in entry[0]], int(entry[1])] for entry in seen]
+    return [None if entry is None else _fingerprint(entry) for entry in seen]
+
+
+def _fingerprint(entry):
+    fingerprint = Fingerprint.__new__(Fingerprint)
+    fingerprint.__setstate__(None if entry == UNKNOWN else [[int(n) for n in entry[0]], int(entry[1])])
+    return fingerprint
 
 
 def _integer(state, name, low, high=2**53):

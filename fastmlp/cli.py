@@ -16,11 +16,11 @@ from functools import partial
 
 import numpy as np
 
-from fastmlp import kernels, optimizers, reference, scaling, tables
+from fastmlp import activations, kernels, objectives, optimizers, reference, scaling, tables
 from fastmlp._config import __version__, show_config
 from fastmlp._extras import progress_bar
-from fastmlp._files import check_place, write_whole
 from fastmlp.datasets import TITANIC, load_titanic
+from fastmlp.io.files import check_place, write_whole
 from fastmlp.network import INITIALIZERS, MLP
 from fastmlp.optimizers import OPTIMIZERS, SGD
 from fastmlp.trainer import History, Trainer
@@ -64,7 +64,7 @@ def _drop_stdout():
 def _parser():
     parser = argparse.ArgumentParser(
         prog="fastmlp",
-        description="Small neural networks on the CPU: one hidden layer, ReLU, mean squared error.",
+        description="Small neural networks on the CPU.",
     )
     parser.add_argument("--version", action="version", version=f"fastmlp {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -83,7 +83,22 @@ def _parser():
     train.add_argument(
         "--features", metavar="A,B,..", help="the columns to predict it from (default: all others)"
     )
-    train.add_argument("--hidden", type=int, default=4, metavar="N", help="hidden units")
+    train.add_argument(
+        "--hidden", default="4", metavar="N,N,..", help="hidden units of each layer; none: a linear model"
+    )
+    train.add_argument(
+        "--activation",
+        default="relu",
+        metavar="NAME",
+        help=f"of the hidden layers, or one for each, NAME,NAME,..: {', '.join(activations.ACTIVATIONS)}",
+    )
+    train.add_argument(
+        "--objective",
+        default="squared_error",
+        metavar="NAME",
+        help="what is minimised, with a parameter after a colon (quantile:0.1,0.9 or huber:2): "
+        f"{', '.join(objectives.OBJECTIVES)}",
+    )
     train.add_argument("--epochs", type=int, default=400, metavar="N", help="passes over the rows")
     train.add_argument(
         "--starts", type=int, default=5, metavar="N", help="random starts, of which the best stays"
@@ -92,7 +107,7 @@ def _parser():
     train.add_argument("--learning-rate", type=float, default=0.01, metavar="X", help="how far they move")
     train.add_argument("--batch-size", type=int, default=32, metavar="N", help="rows in a step")
     train.add_argument("--l2", type=float, default=0.0, metavar="X", help="penalty on squared weights")
-    train.add_argument("--init", choices=sorted(INITIALIZERS), default="he", help="starting weights")
+    train.add_argument("--init", choices=sorted(INITIALIZERS), help="starting weights")
     train.add_argument(
         "--dtype",
         choices=["float32", "float64"],
@@ -147,18 +162,24 @@ def _train(arguments):
         _picture_of(History([1.0], best_epoch=0), arguments.plot)  # whether it can be drawn, now
     _prepare_checkpoints(arguments)
 
+    objective, outputs = _objective(arguments, y)
+    sizes = (X.shape[1], *_hidden(arguments), outputs)
+    activation = tuple(arguments.activation.split(","))
+    activation = activation[0] if len(activation) == 1 else activation
+    describe = partial(MLP, sizes, activation=activation, objective=objective)
+    describe()  # whether all fits, now
     if arguments.dtype is None:
-        ratio, _, _ = scaling.least_resolved(scaling.measure(X, y[:, None]), np.float32)
+        measured = scaling.fit_scaling(X, y[:, None], None, objective, outputs)
+        ratio, _, _ = scaling.least_resolved(measured, np.float32)
         arguments.dtype = "float32" if ratio <= scaling.SAFE_RATIO else "float64"
-    n, d = X.shape
+    n = len(X)
     order = np.random.default_rng(arguments.seed).permutation(n)
     held_out = min(round(arguments.test * n), n - 1)  # a row to train on
     test, train = order[:held_out], order[held_out:]
-    sizes = (d, arguments.hidden, 1)
     print(f"data      {title}: {n} rows, {', '.join(names)} → {target}")
     print(
-        f"network   {d} → {arguments.hidden} → 1, ReLU, mean squared error; "
-        f"{(d + 2) * arguments.hidden + 1} weights, {arguments.dtype}, {kernels.BUILD} kernels"
+        f"network   {' → '.join(map(str, sizes))}, {arguments.activation}, {arguments.objective}; "
+        f"{kernels.n_parameters(sizes)} weights, {arguments.dtype}, {kernels.ISA} kernels"
     )
     print(
         f"training  {arguments.optimizer}, learning rate {arguments.learning_rate}, batches of "
@@ -166,7 +187,7 @@ def _train(arguments):
     )
     fits = arguments.starts * (2 if held_out else 1)
     with _progress(fits * arguments.epochs) as bar:
-        fit = partial(_best_of_starts, arguments, sizes, bar)
+        fit = partial(_best_of_starts, arguments, partial(describe, dtype=arguments.dtype), bar)
         parts = {}
         if held_out:
             net, curve = fit("train", X[train], y[train], (X[test], y[test]))
@@ -180,7 +201,7 @@ def _train(arguments):
 
     seconds = statistics.median(history.seconds)
     optimizer = optimizers.resolve(arguments.optimizer, arguments.learning_rate)
-    numpy_seconds = _reference_epoch_seconds(arguments, optimizer, X, y, sizes)
+    numpy_seconds = _reference_epoch_seconds(arguments, optimizer, X, y, net)
     print(
         f"An epoch takes {readable(seconds)}; the NumPy reference takes {readable(numpy_seconds)}, "
         f"{numpy_seconds / seconds:.0f} times as long."
@@ -292,12 +313,12 @@ def _prepare_checkpoints(arguments):
         )
 
 
-def _best_of_starts(arguments, sizes, bar, part, X, y, validation_data=None):
+def _best_of_starts(arguments, describe, bar, part, X, y, validation_data=None):
     """(network, history) of the start with the lowest error on X, y."""
     fits = []
     for start in range(arguments.starts):
         with warnings.catch_warnings(category=RuntimeWarning, action="ignore"):  # of divergence: below
-            trainer = _fitted(arguments, sizes, bar, (part, start), X, y, validation_data)
+            trainer = _fitted(arguments, describe, bar, (part, start), X, y, validation_data)
         net, history = trainer.network, trainer.history
         if history.stop_reason == "interrupted":
             raise KeyboardInterrupt
@@ -309,7 +330,7 @@ def _best_of_starts(arguments, sizes, bar, part, X, y, validation_data=None):
     return net, history
 
 
-def _fitted(arguments, sizes, bar, which, X, y, validation_data):
+def _fitted(arguments, describe, bar, which, X, y, validation_data):
     """The trainer of one start, trained; from its checkpoint on, where that is asked for and there."""
     part, start = which
     optimizer = optimizers.resolve(arguments.optimizer, arguments.learning_rate)
@@ -324,14 +345,16 @@ def _fitted(arguments, sizes, bar, which, X, y, validation_data):
         seen = epoch + 1
 
     if arguments.resume and os.path.exists(checkpoint):
-        expected = {"sizes": sizes, "dtype": arguments.dtype, "optimizer": optimizer, **settings}
+        net = describe()
+        expected = {"sizes": net.sizes, "activation": net.activations, "objective": net.objective}
+        expected |= {"dtype": arguments.dtype, "optimizer": optimizer, **settings}
         trainer = Trainer.resume(checkpoint, X, y, validation_data=validation_data, callback=show, **expected)
         epochs = len(trainer.history.loss)
         if epochs != arguments.epochs and trainer.history.stop_reason == "epochs":
             raise ValueError(f"--epochs: {checkpoint} has {epochs}, not {arguments.epochs}")
     else:
         seed = [arguments.seed, start]
-        net = MLP(sizes, dtype=arguments.dtype, init=arguments.init, seed=seed)
+        net = describe(init=arguments.init, seed=seed)
         trainer = Trainer(net, optimizer, seed=seed, **settings)
         trainer.fit(
             X,
@@ -346,8 +369,32 @@ def _fitted(arguments, sizes, bar, which, X, y, validation_data):
     return trainer
 
 
+def _objective(arguments, y):
+    """(objective, number of outputs) for a column of targets."""
+    objective = objectives.parse(arguments.objective)
+    if isinstance(objective, objectives.Quantile):
+        return objective, len(objective.levels)
+    if isinstance(objective, objectives.LogLoss):
+        return objective, max(2, int(np.nanmax(y)) + 1)
+    return objective, 1
+
+
+def _hidden(arguments):
+    """The hidden units of each layer."""
+    if arguments.hidden.strip() in ("", "none"):
+        return ()
+    try:
+        return tuple(int(units) for units in arguments.hidden.split(","))
+    except ValueError:
+        raise ValueError(
+            f"--hidden: must be whole numbers, e.g. 16 or 16,16, or none; got {arguments.hidden!r}"
+        ) from None
+
+
 def _errors(net, X, y, X_measured, y_measured):
-    """{predictor: mean squared error} for what is fitted to X, y."""
+    """{predictor: loss} for what is fitted to X, y; beside a network with squared error also simpler ones."""
+    if not isinstance(net.objective, objectives.SquaredError):
+        return {"network": net.loss(X_measured, y_measured)}
     ones = np.ones((len(X), 1))
     line, *_ = np.linalg.lstsq(np.hstack([X, ones]), y, rcond=None)
     predictions = {
@@ -360,6 +407,11 @@ def _errors(net, X, y, X_measured, y_measured):
 
 def _print_errors(parts, unit):
     print()
+    if list(next(iter(parts.values()))) == ["network"]:
+        for part, errors in parts.items():
+            print(f"loss, {part}: {errors['network']:.6g}")
+        print()
+        return
     print(f"{'':15}" + "".join(f"{part:>25}" for part in parts))
     print(f"{'':15}" + "".join(f"{'MSE':>12}{'RMSE ' + unit[:7]:>13}" for _ in parts))
     for predictor in next(iter(parts.values())):
@@ -368,11 +420,12 @@ def _print_errors(parts, unit):
     print()
 
 
-def _reference_epoch_seconds(arguments, optimizer, X, y, sizes):
+def _reference_epoch_seconds(arguments, optimizer, X, y, net):
     """How long an epoch of the same training takes in NumPy: the median of three."""
     rows = min(len(X), REFERENCE_ROWS)
-    net = MLP(sizes, dtype=arguments.dtype, init=arguments.init)
-    scaled = scaling.standardised(X[:rows], y[:rows, None], scaling.measure(X, y[:, None]))
+    net = MLP(net.sizes, activation=net.activations, objective=net.objective, dtype=net.dtype)
+    measured = scaling.fit_scaling(X, y[:, None], None, net.objective, net.sizes[-1])
+    scaled = scaling.transform(X[:rows], y[:rows, None], measured)
     X_scaled, Y_scaled = (values.astype(net.dtype) for values in scaled)
     step = reference.sgd_step if isinstance(optimizer, SGD) else reference.adam_step
     step = partial(step, **asdict(optimizer))
@@ -382,7 +435,12 @@ def _reference_epoch_seconds(arguments, optimizer, X, y, sizes):
         started = time.perf_counter()
         order = rng.permutation(rows)
         batches = [order[i : i + arguments.batch_size] for i in range(0, rows, arguments.batch_size)]
-        reference.train_epoch(X_scaled, Y_scaled, *net.weights, moments, 0, step, batches, l2=arguments.l2)
+        reference.train_epoch(
+            *(X_scaled, Y_scaled, net.weights, moments, 0, step, batches),
+            activation=net.activations,
+            objective=net.objective,
+            l2=arguments.l2,
+        )
         seconds.append(time.perf_counter() - started)
     return statistics.median(seconds) * len(X) / rows
 
@@ -417,6 +475,19 @@ def _picture_of(history, path):
     return drawn.getvalue()
 
 
+def _columns_of(net):
+    """The names of the columns that a network predicts."""
+    outputs, names = net.sizes[-1], net.target_names
+    if names is not None and len(names) == outputs:
+        return names
+    name = "prediction" if names is None else names[0]
+    if isinstance(net.objective, objectives.Quantile):
+        return [f"{name} {level:g}" for level in net.objective.levels]
+    if isinstance(net.objective, objectives.LogLoss):
+        return [f"{name} = {number}" for number in range(outputs)]
+    return [f"prediction {i + 1}" for i in range(outputs)]
+
+
 def _predict(arguments):
     if arguments.output is not None:
         for read in (arguments.model, arguments.data):
@@ -440,7 +511,7 @@ def _predict(arguments):
             f"{arguments.data}, line 1: {len(names)} columns, and the model takes {features} (it does not "
             "know their names)"
         )
-    targets = net.target_names or [f"prediction {i + 1}" for i in range(net.sizes[2])]
+    targets = _columns_of(net)
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(targets)
     np.savetxt(text, net.predict(X), delimiter=",", fmt="%.9g" if net.dtype == np.float32 else "%.17g")

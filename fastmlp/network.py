@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastmlp import _checks, _files, kernels
+from fastmlp import _checks, activations, kernels, objectives
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -17,16 +16,19 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import ArrayLike, DTypeLike
 
-Path = str | os.PathLike[str]
+    from fastmlp.objectives import Objective
 
-FORMAT = "fastmlp"
-FORMAT_VERSION = 1
-LAYERS = (0, 2)  # of Sequential(Linear, ReLU, Linear): the tensors' names make a file its state dict
+Path = str | os.PathLike[str]
 
 
 def _he(rng, inputs, outputs):
     """Normal, standard deviation sqrt(2 / inputs) (He et al., ICCV 2015); biases 0."""
     return rng.normal(0.0, np.sqrt(2 / inputs), (inputs, outputs)), 0.0
+
+
+def _lecun(rng, inputs, outputs):
+    """Normal, standard deviation sqrt(1 / inputs) (Klambauer et al., NeurIPS 2017, for selu); biases 0."""
+    return rng.normal(0.0, np.sqrt(1 / inputs), (inputs, outputs)), 0.0
 
 
 def _glorot(rng, inputs, outputs):
@@ -40,35 +42,46 @@ def _uniform(rng, inputs, outputs):
     return rng.random((inputs, outputs)), rng.random(outputs)
 
 
-INITIALIZERS = {"he": _he, "glorot": _glorot, "uniform": _uniform}
+INITIALIZERS = {"he": _he, "glorot": _glorot, "lecun": _lecun, "uniform": _uniform}
 
 
 class MLP:
-    """A network with one hidden layer of ReLU units and linear outputs.
+    """A network of dense layers: a chain of matrix products with an activation between each two of them.
 
     Parameters
     ----------
-    sizes : (int, int, int)
-        Features, hidden units, outputs.
+    sizes : sequence of int
+        Features, hidden units of each layer (none: a linear model), outputs.
+    activation : str or sequence of str
+        One for all hidden layers, or one for each: identity, relu, leaky_relu (0.01 below 0), elu, selu,
+        tanh, logistic, softplus, silu, gelu (exact, by erf), mish.
+    objective : str or object of `fastmlp.objectives`
+        What training minimises, and the link that makes predictions of the raw outputs: squared_error,
+        absolute_error, huber, quantile, poisson, gamma, binary_log_loss, log_loss. Those with a parameter
+        come as objects, e.g. ``Quantile((0.1, 0.9))``.
     dtype : {"float32", "float64"}
         Of the parameters and of all arithmetic. It never changes: inputs of other dtypes are
         converted to it.
-    init : {"he", "glorot", "uniform"}, optional
+    init : {"he", "glorot", "lecun", "uniform"}, optional
         Starting weights: normal with standard deviation sqrt(2 / inputs), uniform within
-        sqrt(6 / (inputs + outputs)), or uniform in [0, 1). Biases start at 0, with "uniform" in
-        [0, 1). None: what suits the activation, for ReLU "he".
+        sqrt(6 / (inputs + outputs)), normal with sqrt(1 / inputs), or uniform in [0, 1). Biases start at 0,
+        with "uniform" in [0, 1). None: what suits each layer's activation (for relu "he", for tanh "glorot").
     seed : int, sequence of int, or None
         Of the starting weights; None takes fresh entropy.
 
     Attributes
     ----------
-    sizes : (int, int, int)
+    sizes : tuple of int
+        Read-only.
+    activations : tuple of str
+        One for each hidden layer. Read-only.
+    objective : object of `fastmlp.objectives`
         Read-only.
     dtype : numpy.dtype
         Read-only.
-    parameters : ((d+1) h + (h+1) m,) array
-        All weights, `W1` and then `W2`, row by row, in one flat buffer. Assignable in place; what is assigned
-        as a whole is checked, converted and copied.
+    parameters : (sum of (s_{l-1} + 1) s_l,) array
+        All weights, `W_1`, then `W_2`, …, row by row, in one flat buffer. Assignable in place; what is
+        assigned as a whole is checked, converted and copied.
     feature_names, target_names : tuple of str, or None
         One for each column, all different; kept in the model file. A frame (pandas, polars, Arrow) whose
         columns have names is put in the order of these, and refused if it has other names.
@@ -79,7 +92,8 @@ class MLP:
     Raises
     ------
     TypeError, ValueError
-        An argument is none of the above; the message names it.
+        An argument is none of the above, or sizes, activation and objective do not fit each other; the
+        message names it.
 
     Notes
     -----
@@ -96,35 +110,100 @@ class MLP:
     ((4, 4), (5, 1), (21,))
     >>> net.predict([[29.0, 1.0, 1.0], [2.0, 3.0, 0.0]]).shape
     (2,)
+    >>> MLP((4, 16, 16, 3), activation="tanh", objective="log_loss").predict(np.zeros((1, 4))).sum().round(4)
+    np.float32(1.0)
     """
 
     def __init__(
         self,
-        sizes: tuple[int, int, int],
+        sizes: Sequence[int],
         *,
+        activation: str | Iterable[str] = "relu",
+        objective: str | Objective = "squared_error",
         dtype: DTypeLike = "float32",
         init: str | None = None,
         seed: int | Sequence[int] | None = 0,
     ) -> None:
-        self._sizes = _checks.sizes(sizes)
-        init = "he" if init is None else init
-        if init not in INITIALIZERS:
+        self._describe(sizes, activation, objective, dtype)
+        if init is not None and init not in INITIALIZERS:
             raise ValueError(f"init: must be one of {', '.join(INITIALIZERS)}, got {init!r}")
-        self._parameters = np.empty(size(self._sizes), dtype=_checks.dtype_of_network(dtype))
+        rng = np.random.default_rng(seed)
+        of_layers = [activations.ACTIVATIONS[name].init for name in self._activations] or ["glorot"]
+        for W, suitable in zip(self.weights, [*of_layers, of_layers[-1]][: len(self.weights)], strict=True):
+            W[:-1], W[-1] = INITIALIZERS[init or suitable](rng, len(W) - 1, W.shape[1])
+
+    def _describe(self, sizes, activation, objective, dtype):
+        """Check and set what does not change; the parameters are not set."""
+        self._sizes = _checks.sizes(sizes)
+        self._activations = activations.resolve(activation, len(self._sizes) - 2)
+        self._objective = objectives.resolve(objective)
+        self._objective.check_outputs(self._sizes[-1])
+        self._parameters = np.empty(kernels.n_parameters(self._sizes), dtype=_checks.dtype_of_network(dtype))
         self.feature_names = None
         self.target_names = None
         self.trained = False
-        rng = np.random.default_rng(seed)
-        for W in self.weights:
-            W[:-1], W[-1] = INITIALIZERS[init](rng, len(W) - 1, W.shape[1])
+        self._compiled = {}
+
+    @classmethod
+    def _like(cls, parameters, sizes, activation="relu", objective="squared_error", dtype="float32") -> Self:
+        """A network with these parameters (None: not set yet); nothing is drawn."""
+        net = cls.__new__(cls)
+        net._describe(sizes, activation, objective, dtype)
+        if parameters is not None:
+            net._parameters[:] = parameters
+        return net
+
+    def copy(self) -> Self:
+        """Return a network with copies of the parameters and names.
+
+        Examples
+        --------
+        >>> net = MLP((3, 4, 1))
+        >>> other = net.copy()
+        >>> other.parameters[:] = 0
+        >>> net.parameters.any()
+        np.True_
+        """
+        net = self._like(self._parameters, self._sizes, self._activations, self._objective, self.dtype)
+        net.feature_names, net.target_names, net.trained = self.feature_names, self.target_names, self.trained
+        return net
 
     def __repr__(self):
-        return f"MLP({self.sizes}, dtype='{self.dtype}')"
+        parts = [str(self.sizes)]
+        if set(self._activations) - {"relu"}:
+            same = len(set(self._activations)) == 1
+            parts.append(f"activation={(self._activations[0] if same else self._activations)!r}")
+        if self._objective != objectives.SquaredError():
+            parts.append(f"objective={self._objective}")
+        return f"MLP({', '.join(parts)}, dtype='{self.dtype}')"
+
+    def __getstate__(self):
+        return self.__dict__ | {"_compiled": {}}  # which pickles and copies make anew
+
+    def _network(self, columns=1):
+        """The kernels' form of the network, for targets of so many columns; made once."""
+        selection, network = self._compiled.get(columns, (None, None))
+        if selection is not kernels._selection:
+            if network is not None:  # code in C may still refer to it (fastmlp.capi)
+                self._compiled.setdefault("before", []).append(network)
+            network = kernels.compiled(self._sizes, self._activations, self.dtype, self._objective, columns)
+            self._compiled[columns] = kernels._selection, network
+        return network
 
     @property
-    def sizes(self) -> tuple[int, int, int]:
-        """(features, hidden units, outputs)."""
+    def sizes(self) -> tuple[int, ...]:
+        """(features, hidden units of each layer, outputs)."""
         return self._sizes
+
+    @property
+    def activations(self) -> tuple[str, ...]:
+        """The name of each hidden layer's activation."""
+        return self._activations
+
+    @property
+    def objective(self) -> Objective:
+        """What training minimises, with the link of the predictions."""
+        return self._objective
 
     @property
     def dtype(self) -> np.dtype:
@@ -155,12 +234,13 @@ class MLP:
 
     @property
     def target_names(self) -> tuple[str, ...] | None:
-        """The names of the outputs."""
+        """The names of the columns of y; where y may be one column for several outputs, of it or of these."""
         return self._target_names
 
     @target_names.setter
     def target_names(self, names: Iterable[str] | None) -> None:
-        self._target_names = _checks.names("target_names", names, self._sizes[2])
+        columns = {self._objective.target_columns(self._sizes[-1], given) for given in (1, self._sizes[-1])}
+        self._target_names = _checks.names("target_names", names, *sorted(columns))
 
     @property
     def trained(self) -> bool:
@@ -172,11 +252,11 @@ class MLP:
         self._trained = bool(value)
 
     @property
-    def weights(self) -> tuple[np.ndarray, np.ndarray]:
-        """(W1, W2): views into `parameters`, (d+1, h) and (h+1, m); the last row is the bias."""
-        return matrices(self._parameters, self._sizes)
+    def weights(self) -> tuple[np.ndarray, ...]:
+        """(W_1, …, W_L): views into `parameters`, (s_{l-1} + 1, s_l); the last row is the bias."""
+        return kernels.split_parameters(self._parameters, self._sizes)
 
-    def predict(self, X: ArrayLike, n_threads: int | None = None) -> np.ndarray:
+    def predict(self, X: ArrayLike, raw: bool = False, n_threads: int | None = None) -> np.ndarray:
         """Return the predictions for the rows of X.
 
         Parameters
@@ -184,6 +264,8 @@ class MLP:
         X : (n, d) array_like or frame
             Converted to the network's dtype where it has another. NaN in a row gives NaN. The columns of a
             frame (pandas, polars, Arrow) are put in the order of `feature_names`.
+        raw : bool
+            Return the raw outputs, without the objective's link: those of log_loss before softmax.
         n_threads : int, optional
             At most so many threads; None means ``FASTMLP_NUM_THREADS``, or 1. The result has the
             same bits for every number.
@@ -204,17 +286,17 @@ class MLP:
         >>> net.predict([[2.0], [-5.0]])
         array([4., 1.])
         """
-        if n_threads is None:
-            E = kernels._predict_few(X, self._parameters, self._sizes)
-            if E is not None:
-                return E
-        X, _ = _checks.ordered("X", X, self.feature_names)
-        X = _checks.matrix("X", X, self.dtype, columns=self.sizes[0])
-        E = kernels._forward(X, *self.weights, n_threads)
-        return E[:, 0] if self.sizes[2] == 1 else E
+        threads = kernels.threads(n_threads)
+        network = self._network()
+        predictions = network.predict(X, self._parameters, raw, threads)
+        if predictions is None:
+            X, _ = _checks.ordered("X", X, self.feature_names)
+            X = _checks.matrix("X", X, self.dtype, columns=self._sizes[0])
+            predictions = network.predict(np.asarray(X), self._parameters, raw, threads)
+        return predictions
 
     def loss(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Return the mean squared error, a float; parameters as in `loss_and_gradients`.
+        """Return the loss, a float; parameters as in `loss_and_gradients`.
 
         Examples
         --------
@@ -223,31 +305,34 @@ class MLP:
         >>> net.loss([[2.0], [-5.0]], [4.0, 3.0])
         2.0
         """
-        return kernels._loss(*self._data(X, y, sample_weight), *self.weights)
+        X, Y, w = self._data(X, y, sample_weight)
+        network = self._network(Y.shape[1])
+        return network.loss_and_gradients(X, Y, w, self._parameters, None, kernels.threads())
 
     def loss_and_gradients(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> tuple[float, tuple[np.ndarray, np.ndarray]]:
-        """Return the mean squared error and its derivatives.
+    ) -> tuple[float, tuple[np.ndarray, ...]]:
+        """Return the loss of the objective and its derivatives.
 
         Parameters
         ----------
         X : (n, d) array_like
-        y : (n, m) array_like; for one output also (n,)
+        y : (n, m) array_like; for one target also (n,)
+            As the objective takes it: for log_loss (n,) integers 0 … m-1, or (n, m) probabilities.
         sample_weight : (n,) array_like, optional
             Weights >= 0, finite, not all zero.
 
         Returns
         -------
         loss : float
-            sum_k w_k sum_j (prediction - y)_kj**2 / (m sum_k w_k)
-        gradients : (dW1, dW2)
+            sum_k w_k loss_k / sum_k w_k, with the losses of the rows as in `fastmlp.objectives`.
+        gradients : (dW_1, …, dW_L)
             New arrays of the shapes of `weights`.
 
         Raises
         ------
         TypeError, ValueError
-            An argument is not an array of real numbers, or of the wrong shape.
+            An argument is not an array of real numbers, of the wrong shape, or no target of the objective.
 
         Examples
         --------
@@ -257,22 +342,25 @@ class MLP:
         >>> loss, dW1.ravel(), dW2.ravel()
         (9.0, array([12.,  6.]), array([18.,  6.]))
         """
-        loss, dW1, dW2 = kernels._loss_and_gradients(*self._data(X, y, sample_weight), *self.weights)
-        return loss, (dW1, dW2)
+        X, Y, w = self._data(X, y, sample_weight)
+        gradient = np.empty_like(self._parameters)
+        network = self._network(Y.shape[1])
+        loss = network.loss_and_gradients(X, Y, w, self._parameters, gradient, kernels.threads())
+        return loss, kernels.split_parameters(gradient, self._sizes)
 
     def _data(self, X, y, sample_weight) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        features, _, outputs = self.sizes
         X, _ = _checks.ordered("X", X, self.feature_names)
         y, _ = _checks.ordered("y", y, self.target_names)
-        return _checks.data(X, y, sample_weight, self.dtype, features, outputs)
+        return _checks.data(X, y, sample_weight, self.dtype, self._sizes[0], self._sizes[-1], self._objective)
 
     def save(self, path: Path) -> None:
         """Write the network to a safetensors file, whole or not at all.
 
         The tensors have the names and shapes of the state dict of PyTorch's
-        ``Sequential(Linear(d, h), ReLU(), Linear(h, m))``; sizes, dtype and format version are in
-        the metadata. An existing file is replaced in one step, after the new one is on disk. Such a
-        module takes the weights by ``module.load_state_dict(safetensors.torch.load_file(path))``.
+        ``Sequential(Linear(d, h), ReLU(), Linear(h, m))`` (or as many layers as there are: "0.weight",
+        "0.bias", "2.weight", …); sizes, activations, objective, dtype and format version are in the metadata.
+        An existing file is replaced in one step, after the new one is on disk. Such a module takes the
+        weights by ``module.load_state_dict(safetensors.torch.load_file(path))``.
 
         Parameters
         ----------
@@ -292,21 +380,9 @@ class MLP:
         ...     MLP.load(path)
         MLP((3, 4, 1), dtype='float32')
         """
-        import json  # here: a process that only trains need not load it (1.2 ms)
+        from fastmlp.io import model_file  # here: a process that only trains need not load it (1.2 ms)
 
-        tensors = {}
-        for layer, W in zip(LAYERS, self.weights, strict=True):
-            tensors[f"{layer}.weight"] = np.ascontiguousarray(W[:-1].T)
-            tensors[f"{layer}.bias"] = np.ascontiguousarray(W[-1])
-        metadata = {
-            "format": FORMAT,
-            "format_version": str(FORMAT_VERSION),
-            "sizes": json.dumps(self.sizes),
-            "dtype": str(self.dtype),
-            "feature_names": json.dumps(self.feature_names),
-            "target_names": json.dumps(self.target_names),
-        }
-        _files.save_tensors(path, tensors, metadata)
+        model_file.save(self, path)
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -328,29 +404,17 @@ class MLP:
             It is not a fastmlp model, is damaged, of a newer format version, or its tensors do not
             fit the sizes it states; the message says which.
         """
+        from fastmlp.io import model_file  # here, as in `save`
 
-        def build(tensors, metadata):
-            sizes, dtype, names = _described(tensors, metadata)
-            net = cls(sizes, dtype=dtype)
-            for layer, W in zip(LAYERS, net.weights, strict=True):
-                W[:-1] = tensors[f"{layer}.weight"].T
-                W[-1] = tensors[f"{layer}.bias"]
-            for attribute, read in names.items():
-                try:
-                    setattr(net, attribute, read)
-                except ValueError as error:  # of a file from before names were checked: the weights are good
-                    warnings.warn(f"{os.fspath(path)}: {error}; left out", stacklevel=4)
-            net.trained = True
-            return net
-
-        return _files.load_tensors(path, FORMAT, FORMAT_VERSION, build)
+        return model_file.load(cls, path)
 
     def to_c(self, path: Path, name: str = "network") -> None:
         """Write the network as one C99 file without dependencies, whole or not at all.
 
         It defines ``void NAME_predict(const float *x, float *y)`` for one row (with ``double`` for a float64
-        network), and ``NAME_predict_rows(x, y, n)`` for n rows, one after the other. The weights are the same
-        to the bit; predictions agree to rounding.
+        network), and ``NAME_predict_rows(x, y, n)`` for n rows, one after the other. Its outputs are those of
+        `predict`, with the objective's link. The weights are the same to the bit; predictions agree to
+        rounding.
 
         Parameters
         ----------
@@ -374,15 +438,15 @@ class MLP:
         ...     "void fare_predict(const float *x, float *y);" in path.read_text()
         True
         """
-        from fastmlp import export  # here, as in `save`
+        from fastmlp.io import c_source  # here, as in `save`
 
-        export.to_c(self, path, name)
+        c_source.write(self, path, name)
 
     def to_onnx(self, path: Path) -> None:
         """Write the network as an ONNX model (extra ``onnx``), whole or not at all.
 
-        Its input is ``X`` (rows, d) and its output ``E`` (rows, m), of the network's dtype; names of features
-        and targets are in its metadata as JSON.
+        Its input is ``X`` (rows, d) and its output ``prediction`` (rows, m), of the network's dtype, with the
+        objective's link; names of features and targets are in its metadata as JSON.
 
         Parameters
         ----------
@@ -404,31 +468,35 @@ class MLP:
         ...     [node.op_type for node in onnx.load(path).graph.node]
         ['Gemm', 'Relu', 'Gemm']
         """
-        from fastmlp import export  # here, as in `save`
+        from fastmlp.io import onnx  # here, as in `save`
 
-        export.to_onnx(self, path)
+        onnx.write(self, path)
 
     def to_torch(self) -> torch.nn.Sequential:
-        """Return a PyTorch module, ``Sequential(Linear, ReLU, Linear)``, with copies of the weights.
+        """Return a PyTorch module of the raw outputs, with copies of the weights.
+
+        It is ``Sequential(Linear, activation, Linear, …)``; identity layers are ``nn.Identity``.
 
         Raises
         ------
         ImportError
             PyTorch (extra ``torch``) is not installed.
         """
-        from fastmlp import export  # here, as in `save`
+        from fastmlp.io import torch  # here, as in `save`
 
-        return export.to_torch(self)
+        return torch.module(self)
 
     @classmethod
-    def from_torch(cls, module: torch.nn.Sequential) -> Self:
+    def from_torch(cls, module: torch.nn.Sequential, objective: str | Objective = "squared_error") -> Self:
         """Return a network with copies of the weights of a PyTorch module.
 
         Parameters
         ----------
         module : torch.nn.Sequential
-            Of a Linear, a ReLU and a Linear layer, all float32 or all float64, on any device; a layer without
-            bias gets one of 0.
+            Of Linear layers with an activation (or none, which is the identity) between each two, all float32
+            or all float64, on any device; a layer without bias gets one of 0.
+        objective : str or object of `fastmlp.objectives`
+            A module does not say what it was trained for.
 
         Raises
         ------
@@ -437,51 +505,6 @@ class MLP:
         TypeError, ValueError
             `module` is something else.
         """
-        from fastmlp import export  # here, as in `save`
+        from fastmlp.io import torch  # here, as in `save`
 
-        return export.from_torch(cls, module)
-
-
-def size(sizes):
-    """Return how many parameters a network has."""
-    d, h, m = sizes
-    return (d + 1) * h + (h + 1) * m
-
-
-def matrices(parameters, sizes):
-    """Return (W1, W2) as views into a flat buffer."""
-    d, h, m = sizes
-    end = (d + 1) * h
-    return parameters[:end].reshape(d + 1, h), parameters[end:].reshape(h + 1, m)
-
-
-def dtype_read(name):
-    """Return the dtype that a file names. NumPy would take more, and has Python parse some of it."""
-    if name not in [str(dtype) for dtype in _checks.DTYPES]:
-        raise ValueError(f"dtype: must be float32 or float64, got {name!r}")
-    return np.dtype(name)
-
-
-def names_read(names):
-    """Return what a file holds as names: strings in a list, or None."""
-    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        raise TypeError(f"names must be a list of strings, got {names!r}")
-    return names
-
-
-def _described(tensors, metadata):
-    """(sizes, dtype, names by attribute) that the metadata say; the sizes fit the tensors."""
-    import json  # here, as in `save`
-
-    sizes = _checks.sizes(json.loads(metadata["sizes"]))
-    dtype = dtype_read(metadata["dtype"])
-    names = {key: names_read(json.loads(metadata[key])) for key in ("feature_names", "target_names")}
-    d, h, m = sizes
-    wanted = {"0.weight": (h, d), "0.bias": (h,), "2.weight": (m, h), "2.bias": (m,)}
-    shapes = {name: tensor.shape for name, tensor in tensors.items()}
-    if shapes != wanted:
-        raise ValueError(f"tensors {shapes} do not fit its sizes {sizes}, which need {wanted}")
-    dtypes = {str(tensor.dtype) for tensor in tensors.values()}
-    if dtypes != {str(dtype)}:
-        raise ValueError(f"tensors of dtype {', '.join(sorted(dtypes))}, and its metadata say {dtype}")
-    return sizes, dtype, names
+        return torch.network(cls, module, objective)

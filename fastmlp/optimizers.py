@@ -168,9 +168,10 @@ def same_memory(one, other):
     return isinstance(one, SGD) == isinstance(other, SGD)
 
 
-def compiled(optimizer, *, l2, l2_over_weight, clip_norm, steps):
+def compiled(optimizer, *, penalty, clip_norm, steps):
     """Return the fields of the struct Optimizer in kernels/optimizers.pxi."""
     fields = {"momentum": 0.0, "nesterov": False, "beta1": 0.0, "beta2": 0.0, "eps": 0.0, "weight_decay": 0.0}
     fields |= vars(optimizer)  # asdict would take a third of a short fit's time
-    fields |= {"l2": l2, "l2_over_weight": l2_over_weight, "clip_norm": clip_norm or 0.0, "steps": steps}
+    l2 = {"l2": 0.0, "l2_over_weight": 0.0} | {"l2_over_weight" if penalty.per_row else "l2": penalty.weight}
+    fields |= l2 | {"clip_norm": clip_norm or 0.0, "steps": steps}
     return fields | {"adam": not isinstance(optimizer, SGD)}

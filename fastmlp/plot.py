@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 POSITIVE, NEGATIVE, PLAIN = "#0072b2", "#d55e00", "#444444"  # can be told apart by the colour-blind
 SHOWN = 16  # units of a layer; of a longer one the first are drawn, and how many are not
 SPACING, BETWEEN = 0.42, 2.4  # inches between units, and between layers
-KINDS = ("feature{}", "hidden unit{}, ReLU", "output{}")
 
 
 def network(
@@ -67,21 +66,26 @@ def network(
     >>> len(ax.texts) >= 10
     True
     """
-    d, h, m = net.sizes
+    d, *_, m = net.sizes
+    target_names = net.target_names if target_names is None else target_names
+    if target_names is not None and target_names is net.target_names and len(target_names) != m:
+        target_names = None  # of the one target, with several outputs
     inputs = _names("feature_names", net.feature_names if feature_names is None else feature_names, d, "x")
-    outputs = _names("target_names", net.target_names if target_names is None else target_names, m, "ŷ")
-    layers = [_places(size, bias) for size, bias in ((d, True), (h, True), (m, False))]
+    outputs = _names("target_names", target_names, m, "ŷ")
+    layers = [_places(size, bias=layer < len(net.sizes) - 1) for layer, size in enumerate(net.sizes)]
+    width = BETWEEN * (len(layers) - 1)
+    kinds = ["feature{}", *(f"hidden unit{{}}, {name}" for name in net.activations), "output{}"]
     left, right = (0.09 * max(map(len, names)) + 0.35 for names in (inputs, outputs))
     top = max(max(layer.values()) for layer in layers)
     if ax is None:
-        ax = _axes(left + 2 * BETWEEN + right, 2 * top + 1.3)
-    ax.set(xlim=(-left, 2 * BETWEEN + right), ylim=(-top - 0.7, top + 0.6))
+        ax = _axes(left + width + right, 2 * top + 1.3)
+    ax.set(xlim=(-left, width + right), ylim=(-top - 0.7, top + 0.6))
     ax.axis("off")
     for layer, W in enumerate(net.weights):
         _edges(ax, BETWEEN * layer, layers[layer], layers[layer + 1], W)
         name = f"$W^{{({layer + 1})}}$"
         ax.text(BETWEEN * (layer + 0.5), -top - 0.45, name, ha="center", va="center", fontsize=11)
-    for layer, (places, size, kind) in enumerate(zip(layers, net.sizes, KINDS, strict=True)):
+    for layer, (places, size, kind) in enumerate(zip(layers, net.sizes, kinds, strict=True)):
         x = BETWEEN * layer
         for unit, y in places.items():
             _unit(ax, x, y, "1" if unit == "bias" else "")
@@ -93,9 +97,9 @@ def network(
     for unit, name in enumerate(inputs[:SHOWN]):
         ax.text(-0.17, layers[0][unit], name, ha="right", va="center", fontsize=10)
     for unit, name in enumerate(outputs[:SHOWN]):
-        ax.text(2 * BETWEEN + 0.17, layers[2][unit], name, ha="left", va="center", fontsize=10)
+        ax.text(width + 0.17, layers[-1][unit], name, ha="left", va="center", fontsize=10)
     signs = [Line2D([], [], color=colour, linewidth=2) for colour in (POSITIVE, NEGATIVE)]
-    middle = (BETWEEN + left) / (2 * BETWEEN + left + right)
+    middle = (width / 2 + left) / (width + left + right)
     ax.legend(
         signs,
         ["positive", "negative"],
@@ -200,8 +204,9 @@ def graph(net: MLP, X: ArrayLike, y: ArrayLike, ax: Axes | None = None) -> Axes:
     """
     from fastmlp import reference  # the formulas' only home; nothing is trained with it
 
-    features, _, outputs = net.sizes
-    X, Y, _ = _checks.data(X, y, None, net.dtype, features, outputs)
+    if len(net.weights) != 2 or net.activations != ("relu",) or net.objective.name != "squared_error":
+        raise ValueError(f"net: the graph is of one hidden layer with relu and squared_error, got {net}")
+    X, Y, _ = _checks.data(X, y, None, net.dtype, net.sizes[0], net.sizes[-1], net.objective)
     W1, W2 = net.weights
     values = reference.graph(X, Y, W1, W2)
     boxes = {name: _box_text(f"{name} = {NODES[name][0]}", value) for name, value in values.items()}
@@ -292,6 +297,6 @@ def losses(history: History, ax: Axes | None = None) -> Axes:
     if best is not None:
         curve = history.validation_loss or history.loss
         ax.plot([best], [curve[best]], "o", color=PLAIN, markersize=5, label=f"best: epoch {best}")
-    ax.set(xlabel="epoch", ylabel="mean squared error", yscale="log")
+    ax.set(xlabel="epoch", ylabel="loss", yscale="log")
     ax.legend(frameon=False)
     return ax

@@ -1,12 +1,13 @@
 """Standardised features and targets, and folding the scaling into a network's weights.
 
-With x' = (x - mean) / scale for each feature and y' = (y - mean) / scale for each target, a network
-(W1', W2') that maps x' to y' is, on raw values, the network (W1, W2) with
+With x' = (x - mean) / scale for each feature and y' = (y - mean) / scale for each target, a network whose
+first and last weights are W_1' and W_L' and that maps x' to y' is, on raw values, the network with
 
-    W1[:d] = W1'[:d] / scale_x       W1[d] = W1'[d] - (mean_x / scale_x) W1'[:d]
-    W2[:h] = W2'[:h] scale_y         W2[h] = W2'[h] scale_y + mean_y
+    W_1[:-1] = W_1'[:-1] / scale_x       W_1[-1] = W_1'[-1] - (mean_x / scale_x) W_1'[:-1]
+    W_L[:-1] = W_L'[:-1] scale_y         W_L[-1] = W_L'[-1] scale_y + mean_y
 
-`fold` goes from the primed weights to the raw ones, `unfold` back; both calculate in float64.
+whatever is between them. `fold` goes from the primed weights to the raw ones, `unfold` back; both calculate
+in float64. Targets are scaled only where the objective has a degree (`fastmlp.objectives`).
 
 All is measured on the data as they are given: narrowed to float32 first, 1.7e9 and 1.7e9 + 1 are equal.
 """
@@ -18,7 +19,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Scaling:
-    """Mean and scale of each feature and each target (float64 arrays), and which features are constant."""
+    """Mean and scale of each feature and each output (float64 arrays), and which features are constant."""
 
     mean_x: np.ndarray
     scale_x: np.ndarray
@@ -27,17 +28,20 @@ class Scaling:
     constant: np.ndarray
 
 
-def measure(X, Y, sample_weight=None):
+def fit_scaling(X, Y, sample_weight, objective, outputs):
     """Return the Scaling of a data set, over the rows of positive weight.
 
     Weighted means and standard deviations; a constant column has its value as mean, and a scale of 1.
     """
-    mean_x, scale_x, constant = _moments(X, sample_weight)
-    mean_y, scale_y, _ = _moments(Y, sample_weight)
+    mean_x, scale_x, constant = _mean_and_scale(X, sample_weight)
+    mean_y, scale_y = np.zeros(outputs), np.ones(outputs)
+    if objective.degree is not None:
+        mean, scale, _ = _mean_and_scale(Y, sample_weight)
+        mean_y[:], scale_y[:] = mean, scale  # of one target for several outputs, too
     return Scaling(mean_x, scale_x, mean_y, scale_y, constant)
 
 
-def _moments(U, w):
+def _mean_and_scale(U, w):
     # A column at a time: float64 accuracy without a float64 copy of the whole.
     means, scales, constant = np.empty(U.shape[1]), np.ones(U.shape[1]), np.zeros(U.shape[1], bool)
     counted = None if w is None else w > 0
@@ -57,11 +61,12 @@ def _moments(U, w):
     return means, scales, constant
 
 
-def standardised(X, Y, scaling, dtype=None):
+def transform(X, Y, scaling, dtype=None):
     """Return new arrays of X and Y, standardised, in `dtype` (None: their own)."""
-    return _scaled(X, scaling.mean_x, scaling.scale_x, dtype), _scaled(
-        Y, scaling.mean_y, scaling.scale_y, dtype
-    )
+    scaled_X = _scaled(X, scaling.mean_x, scaling.scale_x, dtype)
+    if (scaling.scale_y == 1).all() and not scaling.mean_y.any():
+        return scaled_X, np.array(Y, dtype or Y.dtype, order="C")
+    return scaled_X, _scaled(Y, scaling.mean_y, scaling.scale_y, dtype)
 
 
 def _scaled(U, mean, scale, dtype):
@@ -109,19 +114,23 @@ def is_lost(raw_loss, standardised_loss):
     return not raw_loss <= 1.01 * standardised_loss + NEGLIGIBLE  # NaN is worse
 
 
-def fold(W1, W2, scaling):
+def fold(weights, scaling):
     """Change the weights of the standardised problem, in place, into those of the raw one."""
-    V1, V2 = W1.astype(np.float64), W2.astype(np.float64)
-    W1[:-1] = V1[:-1] / scaling.scale_x[:, None]
-    W1[-1] = V1[-1] - (scaling.mean_x / scaling.scale_x) @ V1[:-1]
-    W2[:-1] = V2[:-1] * scaling.scale_y
-    W2[-1] = V2[-1] * scaling.scale_y + scaling.mean_y
+    first, last = weights[0], weights[-1]
+    V = last.astype(np.float64)
+    last[:-1] = V[:-1] * scaling.scale_y
+    last[-1] = V[-1] * scaling.scale_y + scaling.mean_y
+    V = first.astype(np.float64)
+    first[:-1] = V[:-1] / scaling.scale_x[:, None]
+    first[-1] = V[-1] - (scaling.mean_x / scaling.scale_x) @ V[:-1]
 
 
-def unfold(W1, W2, scaling):
+def unfold(weights, scaling):
     """Change the weights of the raw problem, in place, into those of the standardised one."""
-    V1, V2 = W1.astype(np.float64), W2.astype(np.float64)
-    W1[:-1] = V1[:-1] * scaling.scale_x[:, None]
-    W1[-1] = V1[-1] + scaling.mean_x @ V1[:-1]
-    W2[:-1] = V2[:-1] / scaling.scale_y
-    W2[-1] = (V2[-1] - scaling.mean_y) / scaling.scale_y
+    first, last = weights[0], weights[-1]
+    V = first.astype(np.float64)
+    first[:-1] = V[:-1] * scaling.scale_x[:, None]
+    first[-1] = V[-1] + scaling.mean_x @ V[:-1]
+    V = last.astype(np.float64)
+    last[:-1] = V[:-1] / scaling.scale_y
+    last[-1] = (V[-1] - scaling.mean_y) / scaling.scale_y

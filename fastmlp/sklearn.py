@@ -1,7 +1,8 @@
 """MLPRegressor: a drop-in for ``sklearn.neural_network.MLPRegressor`` (extra ``sklearn``).
 
-scikit-learn's loss is half of ours, its penalty alpha/2 times the squared weights is divided by the rows of
-a batch, and its gradient is not divided by the outputs (`_step_scale`); everything else is a matter of names.
+scikit-learn's loss is half of ours, and its gradient is not divided by the outputs (`_SquaredError`); its
+penalty alpha/2 times the squared weights is divided by the rows of a batch (`fastmlp.penalties.L2`);
+everything else is a matter of names.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastmlp import _checks, _extras, scaling
-from fastmlp.network import MLP, matrices
+from fastmlp import _checks, _extras, kernels, objectives, scaling
+from fastmlp.network import MLP
 from fastmlp.optimizers import SGD, Adam
+from fastmlp.penalties import L2
 from fastmlp.trainer import Trainer, lost_in_folding
 
 try:
@@ -49,12 +51,21 @@ if TYPE_CHECKING:
 
 SOLVERS = ("lbfgs", "sgd", "adam")
 SCHEDULES = ("constant", "invscaling", "adaptive")
-SLOWEST = 1e-6  # the learning rate at which "adaptive" gives up
+MIN_LEARNING_RATE = 1e-6  # the learning rate at which "adaptive" gives up
 FITTED = (  # attributes that both estimators have, besides the weights
     *("n_features_in_", "feature_names_in_", "n_outputs_", "n_layers_", "out_activation_"),
     *("n_iter_", "t_", "loss_", "loss_curve_", "best_loss_", "validation_scores_"),
     *("best_validation_score_", "_no_improvement_count"),
 )
+
+
+class _SquaredError(objectives.SquaredError):
+    """scikit-learn's: it reports half the mean, and its gradient is that of half the sum over the outputs."""
+
+    def compiled(self, outputs, columns, scale=None):
+        """The argument `objective` of kernels' CompiledNetwork."""
+        name, link, columns, averaged, _, _, *rest = super().compiled(outputs, columns, scale)
+        return name, link, columns, averaged, float(outputs), 0.5, *rest
 
 
 class MLPRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseEstimator):
@@ -320,7 +331,7 @@ epsilon, n_iter_no_change, max_fun
             self._trainer = self._new_trainer(X, w, random)
         else:
             self._trainer.batch_size = self._batch_size(X)
-        self._trainer._l2_over_weight = self.alpha / _step_scale(self.n_outputs_)
+        self._trainer.l2 = L2(self.alpha, per_row=True)
         self._fit_epochs(X, Y, w, None, None, 1)
         return self
 
@@ -333,8 +344,7 @@ epsilon, n_iter_no_change, max_fun
         X = validate_data(self, X, dtype=(np.float64, np.float32), order="C", reset=False)
         net = self.network_
         if net.dtype < X.dtype:
-            net = MLP(net.sizes, dtype=X.dtype)
-            net.parameters[:] = self.network_.parameters
+            net = MLP._like(net.parameters, net.sizes, net.activations, net.objective, X.dtype)
         return net.predict(X, n_threads=self.n_threads)
 
     @classmethod
@@ -368,7 +378,7 @@ epsilon, n_iter_no_change, max_fun
         ours = cls(**estimator.get_params())
         ours._check_parameters()
         first, last = estimator.coefs_
-        ours.network_ = MLP((*first.shape, last.shape[1]), dtype=first.dtype)
+        ours.network_ = MLP._like(None, (*first.shape, last.shape[1]), dtype=first.dtype)
         ours.coefs_, ours.intercepts_ = estimator.coefs_, estimator.intercepts_
         ours.network_.trained = True
         _copy_fitted(estimator, ours)
@@ -480,7 +490,7 @@ epsilon, n_iter_no_change, max_fun
     def _start(self, X, Y, hidden, random):
         """A new network, with scikit-learn's starting weights, and nothing recorded yet."""
         sizes = X.shape[1], hidden, Y.shape[1]
-        self.network_ = MLP(sizes, dtype=self.dtype or X.dtype)
+        self.network_ = MLP._like(None, sizes, dtype=self.dtype or X.dtype)
         for W in self.network_.weights:
             inputs, outputs = len(W) - 1, W.shape[1]
             bound = np.sqrt(6 / (inputs + outputs))
@@ -502,25 +512,28 @@ epsilon, n_iter_no_change, max_fun
 
     def _new_trainer(self, X, w, random):
         self._check_rates(self.network_.dtype)
-        scale = _step_scale(self.n_outputs_)
         if self.solver == "adam":
-            rates = self.learning_rate_init, self.beta_1, self.beta_2
-            optimizer = Adam(*rates, eps=self.epsilon / scale)
+            optimizer = Adam(self.learning_rate_init, self.beta_1, self.beta_2, eps=self.epsilon)
         else:
             nesterov = bool(self.nesterovs_momentum and self.momentum)
-            optimizer = SGD(self.learning_rate_init * scale, self.momentum, nesterov)
-        trainer = Trainer(
-            self.network_,
+            optimizer = SGD(self.learning_rate_init, self.momentum, nesterov)
+        return Trainer(
+            self._twin(),
             optimizer,
             batch_size=self._batch_size(X),
+            l2=L2(self.alpha, per_row=True),
             shuffle=self.shuffle,
             seed=random.randint(np.iinfo(np.int32).max),
             n_threads=self.n_threads,
             standardize=self.standardize,
         )
-        trainer._l2_over_weight = self.alpha / _step_scale(self.n_outputs_)
-        trainer._rate_unit = 1.0 if self.solver == "adam" else scale
-        return trainer
+
+    def _twin(self):
+        """The network with scikit-learn's objective; its parameters are those of `network_`."""
+        net = self.network_
+        twin = MLP._like(None, net.sizes, net.activations, _SquaredError(), net.dtype)
+        twin._parameters, twin.trained = net._parameters, net.trained
+        return twin
 
     def _batch_size(self, X):
         if self.batch_size != "auto" and self.batch_size > len(X):
@@ -533,6 +546,9 @@ epsilon, n_iter_no_change, max_fun
     def _fit_epochs(self, X, Y, w, validation, hook, epochs):
         """Train until there is a reason to stop; the learning rate changes between epochs."""
         trainer = self._trainer
+        if trainer.network._parameters is not self.network_._parameters:  # as after pickling
+            trainer.network._parameters = self.network_._parameters
+        trainer.network.trained = self.network_.trained
         if validation is not None and self.validation_loss_curve_ is None:
             self.validation_loss_curve_ = []
         self.n_iter_ = 0
@@ -559,6 +575,7 @@ epsilon, n_iter_no_change, max_fun
             return self._stopped
 
         reason = trainer.fit(X, Y, epochs, sample_weight=w, callback=after_epoch).stop_reason
+        self.network_.trained = trainer.network.trained
         if reason == "diverged" and not self.loss_curve_:
             self.loss_ = np.inf
         self._stopped = self._stopped or reason in ("diverged", "interrupted")
@@ -567,12 +584,12 @@ epsilon, n_iter_no_change, max_fun
         if best is not None:
             self.network_.parameters[:] = best
 
-    def _record(self, mean_square, validation):
+    def _record(self, loss, validation):
         """Add an epoch to the curves."""
         penalty = 0.0
         if not self.standardize:
             penalty = self.alpha * self._batches_per_weight / 2 * _squares(self.network_)
-        self.loss_ = mean_square / 2 + penalty
+        self.loss_ = loss + penalty
         self.loss_curve_.append(self.loss_)
         if self.verbose:
             print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
@@ -584,7 +601,7 @@ epsilon, n_iter_no_change, max_fun
                     print(f"Validation score: {self.validation_scores_[-1]:f}")
 
     def _judge_loss(self):
-        unit = np.mean(self._trainer._scaling.scale_y**2) if self.standardize else 1
+        unit = np.mean(self._trainer.scaling.scale_y**2) if self.standardize else 1
         self._count(self.loss_ <= self.best_loss_ - self.tol * unit)
         self.best_loss_ = min(self.loss_, self.best_loss_)
 
@@ -603,16 +620,15 @@ epsilon, n_iter_no_change, max_fun
         stop = False
         rate = new = trainer.optimizer.learning_rate
         if self.solver == "sgd" and self.learning_rate == "invscaling":
-            scale = _step_scale(self.n_outputs_)
-            new = self.learning_rate_init * scale / (self.t_ + 1) ** self.power_t
+            new = self.learning_rate_init / (self.t_ + 1) ** self.power_t
         if self._no_improvement_count > self.n_iter_no_change:
             adaptive = self.solver == "sgd" and self.learning_rate == "adaptive"
-            stop = not adaptive or rate / _step_scale(self.n_outputs_) <= SLOWEST
+            stop = not adaptive or rate <= MIN_LEARNING_RATE
             self._no_improvement_count = 0 if adaptive else self._no_improvement_count
             new = rate / 5 if adaptive else new
             if self.verbose:
                 what = "Validation score" if self.early_stopping else "Training loss"
-                then = f"Setting learning rate to {new / _step_scale(self.n_outputs_):f}"
+                then = f"Setting learning rate to {new:f}"
                 if stop:
                     then = "Learning rate too small. Stopping." if adaptive else "Stopping."
                 print(
@@ -627,14 +643,16 @@ epsilon, n_iter_no_change, max_fun
     def _fit_lbfgs(self, X, Y, w, validation, hook):
         from scipy.optimize import minimize  # scikit-learn needs SciPy, but this module only here
 
-        raw, net = self.network_, MLP(self.network_.sizes, dtype="float64")
-        scales = scaling.measure(X, Y, w) if self.standardize else None
-        net.parameters[:] = raw.parameters
+        raw = self.network_
+        net = MLP._like(raw.parameters, raw.sizes, raw.activations, raw.objective, "float64")
+        scales = None
+        if self.standardize:
+            scales = scaling.fit_scaling(X, Y, w, raw.objective, raw.sizes[-1])
         data = X, Y, w
         if self.standardize:
-            data = *scaling.standardised(X, Y, scales), w
+            data = *scaling.transform(X, Y, scales), w
             if raw.trained:
-                scaling.unfold(*net.weights, scales)
+                scaling.unfold(net.weights, scales)
             scaling.clear_constant(net.weights[0], scales)
         penalty = self.alpha / (len(X) if w is None else w.sum())
 
@@ -649,7 +667,7 @@ epsilon, n_iter_no_change, max_fun
         def publish(parameters):
             parameters = np.array(parameters)
             if self.standardize:
-                scaling.fold(*matrices(parameters, net.sizes), scales)
+                scaling.fold(kernels.split_parameters(parameters, net.sizes), scales)
             raw.parameters[:] = parameters
             raw.trained = True
 
@@ -684,7 +702,7 @@ epsilon, n_iter_no_change, max_fun
             publish(latest)
             if self.standardize:
                 net.parameters[:] = latest
-                unit = scales.scale_y[0] ** 2 if net.sizes[2] == 1 else np.nan
+                unit = scales.scale_y[0] ** 2 if net.sizes[-1] == 1 else np.nan
                 latest_loss = (latest_loss - penalty / 2 * _squares(net)) * unit
             self.loss_ = latest_loss
             warnings.warn("Training interrupted by user.", stacklevel=3)
@@ -694,7 +712,7 @@ epsilon, n_iter_no_change, max_fun
         self.n_iter_ = found.nit
         if self.standardize:
             net.parameters[:] = found.x
-            lost = lost_in_folding(raw, net.weights, scales, X, Y, w)
+            lost = lost_in_folding(raw, net.parameters, scales, X, Y, w)
             if lost:
                 warnings.warn(lost, RuntimeWarning, stacklevel=3)
         if found.status != 0 and "StopIteration" not in found.message:
@@ -738,11 +756,6 @@ def _one_of(name, value, taken):
             f"{name}: fastmlp takes {', '.join(map(repr, taken))}, got {value!r}; for what scikit-learn "
             "offers beyond, use sklearn.neural_network.MLPRegressor"
         )
-
-
-def _step_scale(outputs):
-    """scikit-learn's gradient as a multiple of ours: half, and not divided by the outputs."""
-    return outputs / 2
 
 
 def _squares(net):

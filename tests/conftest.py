@@ -21,12 +21,18 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["SCIPY_ARRAY_API"] = "1"  # before SciPy is imported: one of scikit-learn's checks asks for it
 
 
-@pytest.fixture(params=kernels.USABLE)
-def build(request, monkeypatch):
-    """Each kernel build that this CPU can run, in use for one test."""
-    monkeypatch.setattr(kernels, "BUILD", request.param)
-    monkeypatch.setattr(kernels, "_modules", kernels._load(request.param))
-    return request.param
+@pytest.fixture(params=kernels.AVAILABLE_ISAS)
+def build(request):
+    """The kernels of each instruction set that this CPU can run, in use for one test."""
+    with kernels.use(request.param):
+        yield request.param
+
+
+@pytest.fixture(params=["fast paths", "chain alone"])
+def paths(request):
+    """The kernels with all specialisations, and with none."""
+    with kernels.use(fast_paths=kernels.fast_path_names() if request.param == "fast paths" else ()):
+        yield request.param
 
 
 @pytest.fixture

@@ -37,11 +37,13 @@ if FUZZING:
     with atheris.instrument_imports(include=["fastmlp"]):
         import fastmlp.checkpoints
         import fastmlp.trainer
-        from fastmlp import MLP, Trainer, _files
+        from fastmlp import MLP, Trainer
+        from fastmlp.io import files
 else:
     import fastmlp.checkpoints
     import fastmlp.trainer
-    from fastmlp import MLP, Trainer, _files
+    from fastmlp import MLP, Trainer
+    from fastmlp.io import files
 
 CORPUS = Path(__file__).with_name("corpus")
 SIZES = (2, 3, 1)
@@ -159,7 +161,7 @@ def sealed(header, data):
     with contextlib.suppress(Exception), warnings.catch_warnings():  # it will be refused before its digest
         warnings.simplefilter("ignore")
         tensors = safetensors.numpy.load(assembled(header, data))
-        metadata["digest"] = _files._digest(tensors, metadata)
+        metadata["digest"] = files._digest(tensors, metadata)
     return assembled(header, data)
 
 
@@ -175,7 +177,7 @@ def changed(content, *, state=None, tensors=None, metadata=None, absent=()):
     arrays = safetensors.numpy.load(content) | (tensors or {})
     arrays = {name: array for name, array in arrays.items() if name not in absent}
     texts = {name: text for name, text in texts.items() if name not in (*absent, "digest")}
-    return in_order(safetensors.numpy.save(arrays, texts | {"digest": _files._digest(arrays, texts)}))
+    return in_order(safetensors.numpy.save(arrays, texts | {"digest": files._digest(arrays, texts)}))
 
 
 def in_order(content):
@@ -404,7 +406,23 @@ def broken_models():
             "empty": "",
         },
         "feature_names": {"object": "{}", "numbers": "[1, 2]", "null": '["a", null]', "nested": "[" * 3000},
-        "format_version": {"newer": "2", "empty": "", "fraction": "1.0"},
+        "activations": {
+            "none": "[]",
+            "two": '["relu", "relu"]',
+            "other": '["sine"]',
+            "text": '"relu"',
+            "number": "[1]",
+            "null": "null",
+        },
+        "objective": {
+            "other": '["hinge", {}]',
+            "text": '"huber"',
+            "delta-0": '["huber", {"delta": 0}]',
+            "other-field": '["huber", {"name": "squared_error"}]',
+            "levels": '["quantile", {"levels": [0.1, 0.9]}]',
+            "object": "{}",
+        },
+        "format_version": {"newer": "9", "empty": "", "fraction": "1.0"},
         "format": {"other": "fastmlp checkpoint", "empty": ""},
     }
     files = {
@@ -451,6 +469,14 @@ def broken_checkpoints():
         "history-best-epoch-text": {("history", 0): "0"},
         "data-empty-entry": {("data", 4): []},
         "data-entry-0": {("data", 4): 0},
+        "run-unknown-data": {("data", 0): "unknown"},
+        "objective-of-none": {("objective",): ["hinge", {}]},
+        "objective-delta": {("objective",): ["huber", {"delta": 0}]},
+        "objective-code": {("objective",): ["squared_error", {"__class__": "os"}]},
+        "activation-of-none": {("activations",): ["sine"]},
+        "activations-two": {("activations",): ["relu", "relu"]},
+        "schedule-of-none": {("schedule",): ["sine", {}]},
+        "schedule-forever": {("schedule",): ["warmup", {"fraction": 2, "then": ["cosine", {}]}]},
         "data-text": {("data", 0): "12"},
         "data-four": {("data",): [None] * 4},
         "steps-negative": {("steps",): -1},
@@ -498,7 +524,7 @@ def broken_checkpoints():
     philox = checkpoint(bit_generator="Philox")
     files["random-buffer-position"] = changed(philox, state={("random", "buffer_pos"): -1})
     files["random-key-longer"] = changed(philox, state={("random", "state", "key"): [1, 2, 3]})
-    files["newer"] = changed(cut_off, metadata={"format_version": "2"})
+    files["newer"] = changed(cut_off, metadata={"format_version": "9"})
     files["nested"] = changed(cut_off, metadata={"state": "[" * 3000})
     files["not-json"] = changed(cut_off, metadata={"state": "{'sizes': [2, 3, 1]}"})
     return {f"checkpoint-{name}": content for name, content in files.items()}

@@ -58,7 +58,7 @@ def test_roofline_at_toy_size(tmp_path):
     assert "5→8→3 n=100" in done.stdout
     for step in report["steps"]:
         for dtype, peaks in report["peaks"].items():
-            assert set(peaks) == set(kernels.USABLE)
+            assert set(peaks) == set(kernels.AVAILABLE_ISAS)
             for build, peak in peaks.items():
                 assert step["fractions"][dtype][build] == step["gflops"][dtype][build] / peak > 0
     assert set(report["growth"][-1]["growth"].values()) == {1.0}
@@ -103,4 +103,4 @@ def test_subnormals_at_toy_size():
     command = [sys.executable, "-m", "benchmarks.subnormals", "--toy"]
     done = subprocess.run(command, cwd=ROOT, env=ALONE, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("×") == len(kernels.USABLE) * 2 * 3
+    assert done.stdout.count("×") == len(kernels.AVAILABLE_ISAS) * 2 * 3

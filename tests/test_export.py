@@ -7,8 +7,9 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import sheet
 
-from fastmlp import MLP, Trainer, load_titanic, reference
+from fastmlp import MLP, Trainer, load_titanic
 
 SIZES = [(3, 4, 1), (5, 13, 3), (1, 1, 1), (20, 70, 2)]
 
@@ -33,7 +34,7 @@ def assert_equal_predictions(net, X, predictions):
     """To the rounding of either side."""
     eps = np.finfo(net.dtype).eps
     Y = np.zeros((len(X), net.sizes[2]), net.dtype)
-    bounds = 2 * reference.error_bounds(X, Y, *net.weights, eps=eps)["E"]
+    bounds = 2 * sheet.error_bounds(X, Y, *net.weights, eps=eps)["E"]
     assert predictions.dtype == net.dtype
     assert (np.abs(predictions - net.predict(X).reshape(Y.shape)) <= bounds).all()
 

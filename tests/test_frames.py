@@ -63,7 +63,7 @@ def test_43_mixed_frames_are_their_numbers(frame):
     expected = net.predict(TABLE)
     assert (net.predict(frame) == expected).all()
     assert net.loss(frame, Y) == net.loss(TABLE, Y)
-    assert (kernels.forward(frame, *net.weights)[:, 0] == expected).all()
+    assert (kernels.forward(frame, net.weights)[:, 0] == expected).all()
     trained, same = (MLP((4, 3, 1), seed=1) for _ in range(2))
     Trainer(trained, seed=1).fit(frame, Y, 3, validation_data=(frame, Y))
     Trainer(same, seed=1).fit(TABLE, Y, 3, validation_data=(TABLE, Y))

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import sheet
 
 from fastmlp import kernels, reference
 
@@ -66,19 +67,19 @@ def test_every_pair_of_the_grid_is_drawn():
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: "-".join(map(str, c.values())))
-def test_against_reference(build, case):
+def test_against_reference(build, paths, case):
     arguments = draw_case(**case)
     before = [None if a is None else a.copy() for a in arguments]
     X, Y, W1, W2, w = arguments
-    bounds = reference.error_bounds(X, Y, W1, W2, w, eps=np.finfo(case["dtype"]).eps)
+    bounds = sheet.error_bounds(X, Y, W1, W2, w, eps=np.finfo(case["dtype"]).eps)
     X64, Y64, V1, V2, w64 = exact(*arguments)
 
-    E = kernels.forward(X, W1, W2)
+    E = sheet.forward(kernels, X, W1, W2)
     assert E.dtype == case["dtype"]
-    assert_within(E, reference.forward(X64, V1, V2), bounds["E"])
+    assert_within(E, sheet.forward(reference, X64, V1, V2), bounds["E"])
 
-    loss, dW1, dW2 = kernels.loss_and_gradients(X, Y, W1, W2, w)
-    L, dV1, dV2 = reference.loss_and_gradients(X64, Y64, V1, V2, w64)
+    loss, dW1, dW2 = sheet.loss_and_gradients(kernels, X, Y, W1, W2, w)
+    L, dV1, dV2 = sheet.loss_and_gradients(reference, X64, Y64, V1, V2, w64)
     assert dW1.dtype == dW2.dtype == case["dtype"]
     assert isinstance(loss, float)
     assert_within(loss, L, bounds["L"])
@@ -91,15 +92,14 @@ def test_against_reference(build, case):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_outputs_are_overwritten(build, dtype):
     X, Y, W1, W2, _ = draw_case(70, 5, 19, 3, False, dtype)
-    module = kernels._modules[np.dtype(dtype)]
-    E = np.full((70, 3), np.nan, dtype)
-    dW1, dW2 = np.full_like(W1, np.nan), np.full_like(W2, np.nan)
-    module.forward(X, W1, W2, E, 1)
-    loss = module.loss_and_gradients(X, Y, None, W1, W2, dW1, dW2, 1)
-    for found, expected in zip(
-        (E, loss, dW1, dW2),
-        (kernels.forward(X, W1, W2), *kernels.loss_and_gradients(X, Y, W1, W2)),
-        strict=True,
+    network = kernels.compiled((5, 19, 3), ("relu",), np.dtype(dtype), columns=3)
+    parameters = np.concatenate([W1.ravel(), W2.ravel()])
+    gradient = np.full_like(parameters, np.nan)
+    loss = network.loss_and_gradients(X, Y, None, parameters, gradient, 1)
+    expected_loss, *gradients = sheet.loss_and_gradients(kernels, X, Y, W1, W2)
+    for found, expected in (
+        (loss, expected_loss),
+        (gradient, np.concatenate([dW.ravel() for dW in gradients])),
     ):
         np.testing.assert_array_equal(found, expected)
         assert np.isfinite(found).all()
@@ -109,7 +109,7 @@ def test_outputs_are_overwritten(build, dtype):
 @pytest.mark.parametrize(("d", "h", "m"), [(3, 4, 1), (5, 8, 3), (4, 33, 1), (20, 50, 2)])
 def test_without_an_error_all_sums_are_exactly_0(build, dtype, d, h, m):
     X, _Y, W1, W2, w = draw_case(100, d, h, m, True, dtype)
-    loss, dW1, dW2 = kernels.loss_and_gradients(X, kernels.forward(X, W1, W2), W1, W2, w)
+    loss, dW1, dW2 = sheet.loss_and_gradients(kernels, X, sheet.forward(kernels, X, W1, W2), W1, W2, w)
     assert loss == 0
     assert not dW1.any()
     assert not dW2.any()
@@ -122,13 +122,13 @@ def test_nan_and_infinity_as_in_the_reference(build, dtype, h, bad):
     X, Y, W1, W2, _ = draw_case(70, 5, h, 2, False, dtype)
     X[66, 3] = bad
     with np.errstate(invalid="ignore"):
-        expected = reference.forward(*exact(X, W1, W2))
-    found = kernels.forward(X, W1, W2)
+        expected = sheet.forward(reference, *exact(X, W1, W2))
+    found = sheet.forward(kernels, X, W1, W2)
     np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
     np.testing.assert_array_equal(np.isinf(found), np.isinf(expected))
     if np.isnan(bad):
         assert np.isnan(found[66]).all()
-        loss, dW1, dW2 = kernels.loss_and_gradients(X, Y, W1, W2)
+        loss, dW1, dW2 = sheet.loss_and_gradients(kernels, X, Y, W1, W2)
         assert np.isnan(loss)
         assert np.isnan(dW1).all()
         assert np.isnan(dW2).all()
@@ -139,8 +139,8 @@ def test_normal_numbers(build, rng, dtype):
     n, d, h, m = 1000, 20, 50, 2
     X, Y = rng.normal(size=(n, d)).astype(dtype), rng.normal(size=(n, m)).astype(dtype)
     W1, W2 = rng.normal(size=(d + 1, h)).astype(dtype), rng.normal(size=(h + 1, m)).astype(dtype)
-    bounds = reference.error_bounds(X, Y, W1, W2, eps=np.finfo(dtype).eps)
-    assert_within(kernels.forward(X, W1, W2), reference.forward(*exact(X, W1, W2)), bounds["E"])
+    bounds = sheet.error_bounds(X, Y, W1, W2, eps=np.finfo(dtype).eps)
+    assert_within(sheet.forward(kernels, X, W1, W2), sheet.forward(reference, *exact(X, W1, W2)), bounds["E"])
 
 
 def test_signatures_are_those_of_the_reference():
@@ -157,9 +157,9 @@ def test_signatures_are_those_of_the_reference():
 
 def test_dtype_follows_the_weights():
     X, _Y, W1, W2, _ = draw_case(5, 3, 4, 1, False, "float32")
-    assert kernels.forward(X.astype("float64"), W1, W2).dtype == np.float32
-    assert kernels.forward(X, W1.astype("float64"), W2).dtype == np.float64
-    assert kernels.forward(X.astype(int), W1.astype(int), W2.astype(int)).dtype == np.float64
+    assert sheet.forward(kernels, X.astype("float64"), W1, W2).dtype == np.float32
+    assert sheet.forward(kernels, X, W1.astype("float64"), W2).dtype == np.float64
+    assert sheet.forward(kernels, X.astype(int), W1.astype(int), W2.astype(int)).dtype == np.float64
 
 
 def run_python(code, **environment):
@@ -168,20 +168,20 @@ def run_python(code, **environment):
     )
 
 
-@pytest.mark.parametrize("wanted", kernels.USABLE)
+@pytest.mark.parametrize("wanted", kernels.AVAILABLE_ISAS)
 def test_environment_chooses_the_build(wanted):
-    done = run_python("import fastmlp; print(fastmlp.kernels.BUILD)", FASTMLP_ISA=wanted)
+    done = run_python("import fastmlp; print(fastmlp.kernels.ISA)", FASTMLP_ISA=wanted)
     assert done.stdout.strip() == wanted, done.stderr
 
 
 def test_fastest_usable_build_is_the_default(monkeypatch):
-    assert kernels._choose(None)[0] == kernels.USABLE[-1]
-    monkeypatch.setattr(kernels, "USABLE", ("baseline",))  # as on an older CPU
-    assert kernels._choose(None)[0] == "baseline"
+    assert kernels._choose(None) == kernels.AVAILABLE_ISAS[-1]
+    monkeypatch.setattr(kernels, "AVAILABLE_ISAS", ("baseline",))  # as on an older CPU
+    assert kernels._choose(None) == "baseline"
 
 
 def test_a_build_that_is_not_compiled_in_is_passed_over():
-    assert kernels._usable(("baseline", "avx9")) == ("baseline",)
+    assert kernels._available(("baseline", "avx9")) == ("baseline",)
 
 
 def test_unusable_build_is_an_error():

@@ -5,11 +5,13 @@ import stat
 
 import numpy as np
 import pytest
+import sheet
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
 import fastmlp
-from fastmlp import MLP, _files, kernels, reference
+from fastmlp import MLP, kernels, reference
+from fastmlp.io import files
 
 
 def test_only_a_fit_or_a_file_makes_a_network_trained(tmp_path):
@@ -55,11 +57,11 @@ def test_predict_and_loss_are_the_reference(rng, m):
     net = MLP((3, 5, m), dtype="float64", seed=2)
     X, y = rng.normal(size=(20, 3)), rng.normal(size=(20, m))
     w = rng.uniform(size=20)
-    E = reference.forward(X, *net.weights)
+    E = sheet.forward(reference, X, *net.weights)
     found = net.predict(X)
     assert found.shape == ((20,) if m == 1 else (20, m))
     np.testing.assert_allclose(found.reshape(20, m), E, rtol=1e-12)
-    loss, dW1, dW2 = reference.loss_and_gradients(X, y, *net.weights, w)
+    loss, dW1, dW2 = sheet.loss_and_gradients(reference, X, y, *net.weights, w)
     assert np.isclose(net.loss(X, y, w), loss, rtol=1e-12)
     found_loss, gradients = net.loss_and_gradients(X, y, sample_weight=w)
     assert found_loss == net.loss(X, y, w)
@@ -144,15 +146,20 @@ def saved_with(tmp_path, tensors=None, **metadata):
     with safe_open(path, framework="numpy") as file:
         found = file.metadata()
     del found["digest"]
-    _files.save_tensors(path, load_file(path) | (tensors or {}), found | metadata)
+    files.save_tensors(path, load_file(path) | (tensors or {}), found | metadata)
     return path
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": "other"}, "format 'fastmlp'"),
-        ({"format_version": "2"}, "version 2.*reads version 1"),
+        ({"format": "other"}, "format='fastmlp'"),
+        ({"format_version": "3"}, "version 3.*reads versions up to 2"),
+        ({"activations": "[]"}, "activation"),
+        ({"activations": '["sine"]'}, "activation.*sine"),
+        ({"objective": '["hinge", {}]'}, "objective.*hinge"),
+        ({"objective": '["huber", {"delta": -1}]'}, "delta"),
+        ({"objective": '["huber", {"gamma": 1}]'}, "gamma"),
         ({"sizes": "[3, 5, 1]"}, r"tensors .*\(4, 3\).*sizes \(3, 5, 1\).*\(5, 3\)"),
         ({"sizes": "[3, 4000000000, 1]"}, "do not fit"),
         ({"sizes": "nonsense"}, "Expecting value"),
@@ -194,13 +201,15 @@ def test_metadata_are_as_documented(tmp_path):
     metadata = json.loads(header[8 : 8 + size])["__metadata__"]
     assert metadata["sizes"] == "[3, 4, 1]"
     assert metadata["dtype"] == "float32"
-    assert metadata["format_version"] == "1"
+    assert metadata["format_version"] == "2"
+    assert metadata["activations"] == '["relu"]'
+    assert metadata["objective"] == '["squared_error", {}]'
 
 
 def test_show_config(capsys):
     fastmlp.show_config()
     printed = capsys.readouterr().out
-    for value in (fastmlp.__version__, fastmlp.kernels.BUILD, "threads"):
+    for value in (fastmlp.__version__, fastmlp.kernels.ISA, "threads"):
         assert value in printed
     with pytest.raises(ValueError, match="mode"):
         fastmlp.show_config("xml")
@@ -219,9 +228,7 @@ def test_few_rows_have_the_bits_of_many(build, rng, sizes, dtype):
     for start in range(0, 70, 3):
         for rows in (1, 2, 3, 15, 16, 17, 30):
             few = X[start : start + rows]
-            E = kernels._predict_few(few, net.parameters, sizes)
-            assert (E is None) == (rows > 16)
-            together = kernels._forward(X, *net.weights)[start : start + rows]
+            together = sheet.forward(kernels, X, *net.weights)[start : start + rows]
             np.testing.assert_array_equal(net.predict(few).reshape(together.shape), together)
 
 
@@ -238,11 +245,11 @@ def test_few_rows_that_are_not_ready_take_the_long_way(rng):
         misaligned,
         X.view(type("Subclass", (np.ndarray,), {})),
     ):
-        assert kernels._predict_few(other, net.parameters, net.sizes) is None
+        assert net._network().predict(other, net.parameters, False, 1) is None
         np.testing.assert_array_equal(net.predict(other), expected)
     read_only = X.copy()
     read_only.flags.writeable = False
-    assert kernels._predict_few(read_only, net.parameters, net.sizes) is not None
+    assert net._network().predict(read_only, net.parameters, False, 1) is not None
 
 
 @pytest.mark.parametrize("sizes", [(3, 33, 2), (40, 17, 3), (7, 130, 2), (5, 200, 1)])
@@ -250,7 +257,7 @@ def test_what_memory_held_before_does_not_come_through(build, rng, sizes):
     """Predictions of few rows pad the weights in memory that nobody has cleared."""
     net = MLP(sizes, dtype="float64", seed=0)
     X = rng.normal(size=(5, sizes[0]))
-    expected = kernels._forward(X, *net.weights)
+    expected = sheet.forward(kernels, X, *net.weights)
     for size in range(1024, 8192, 64):
         leftovers = [np.full(size, np.nan) for _ in range(4)]
         del leftovers  # the allocator hands them out again, as they are

@@ -4,22 +4,21 @@ Hypothesis draws sizes, builds and a seed; the numbers come from the seed, as dr
 one would take most of the time.
 """
 
-from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 
 import mpmath
 import numpy as np
 import pytest
+import sheet
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fastmlp import MLP, SGD, Adam, AdamW, Trainer, _checks, kernels, reference, scaling
+from fastmlp.objectives import SquaredError
 
-MODULES = {build: kernels._load(build) for build in kernels.USABLE}
-
-# Tiny, narrow and wide networks (network.pxi) with units that fill no vector; rows of several blocks.
-builds = st.sampled_from(kernels.USABLE)
+# Networks of every layout and fast path, with units that fill no vector; rows of several blocks.
+builds = st.sampled_from(kernels.AVAILABLE_ISAS)
 dtypes = st.sampled_from(["float32", "float64"])
 seeds = st.integers(0, 2**32 - 1)
 rows = st.one_of(st.integers(1, 40), st.sampled_from([64, 129, 300]))
@@ -27,17 +26,6 @@ units = st.integers(1, 40)
 outputs = st.sampled_from([1, 1, 2, 3, 10])
 sizes = st.tuples(rows, units, units, outputs)
 powers = st.integers(-20, 20)
-
-
-@contextmanager
-def kernels_of(build):
-    """The kernels of one build, as the fixture `build` has them for a whole test."""
-    in_use = kernels._modules
-    kernels._modules = MODULES[build]
-    try:
-        yield
-    finally:
-        kernels._modules = in_use
 
 
 def normal_numbers(sizes, weighted, dtype, seed):
@@ -99,16 +87,16 @@ def test_gradients_against_central_differences(build, sizes, weighted, seed):
     w = rng.integers(1, 4, n).astype(float) if weighted else None
     signs = [rng.choice([-1.0, 1.0], W.shape) for W in (W1, W2)]
     eps = np.finfo(float).eps
-    bounds = reference.error_bounds(X, Y, W1, W2, w, eps=eps)
+    bounds = sheet.error_bounds(X, Y, W1, W2, w, eps=eps)
     step_of_W1 = 2.0 ** -np.ceil(np.log2(64 * (np.abs(X).sum(axis=1).max() + 1)))
-    with kernels_of(build):
-        gradients = kernels.loss_and_gradients(X, Y, W1, W2, w)[1:]
+    with kernels.use(build):
+        gradients = sheet.loss_and_gradients(kernels, X, Y, W1, W2, w)[1:]
         for i, step in enumerate([step_of_W1, 0.25]):
             ends = []
             for side in (step, -step):
                 weights = [W1, W2]
                 weights[i] = weights[i] + side * signs[i]
-                ends.append(kernels.loss_and_gradients(X, Y, *weights, w)[0])
+                ends.append(sheet.loss_and_gradients(kernels, X, Y, *weights, w)[0])
             found = np.vdot(gradients[i], signs[i])
             difference = (ends[0] - ends[1]) / (2 * step)
             rounding = (n + m + 4) * eps * sum(ends) / (2 * step)
@@ -159,10 +147,14 @@ def test_float64_against_50_digits(build, sizes, weighted, seed):
     assume(rows_away_from_kink(arguments[0], arguments[2], np.finfo(float).eps).all())
     E, *expected = in_50_digits(*arguments)
     X, Y, W1, W2 = (np.abs(a) for a in arguments[:4])
-    L, dW1, dW2 = reference.loss_and_gradients(X, -Y, W1, W2, arguments[4])
-    with kernels_of(build):
-        found = kernels.loss_and_gradients(*arguments)
-        assert_within(kernels.forward(arguments[0], *arguments[2:4]), E, 1e-12 * reference.forward(X, W1, W2))
+    L, dW1, dW2 = sheet.loss_and_gradients(reference, X, -Y, W1, W2, arguments[4])
+    with kernels.use(build):
+        found = sheet.loss_and_gradients(kernels, *arguments)
+        assert_within(
+            sheet.forward(kernels, arguments[0], *arguments[2:4]),
+            E,
+            1e-12 * sheet.forward(reference, X, W1, W2),
+        )
     assert_all_within(found, expected, {"L": 1e-12 * L, "dW1": 1e-12 * dW1, "dW2": 1e-12 * dW2})
 
 
@@ -172,20 +164,20 @@ def test_within_the_derived_bound_of_the_reference(build, dtype, sizes, weighted
     arguments = normal_numbers(sizes, weighted, dtype, seed)
     X, Y, W1, W2, w = arguments
     eps = np.finfo(dtype).eps
-    bounds = reference.error_bounds(*arguments, eps=eps)
+    bounds = sheet.error_bounds(*arguments, eps=eps)
     X64, Y64, V1, V2, w64 = exact = in_type("float64", *arguments)
     keep = rows_away_from_kink(X, W1, eps)
     if w is not None:
         keep &= w.dot(keep) > 0  # the weights of those that stay must not be all 0
-    with kernels_of(build):
-        assert_within(kernels.forward(X, W1, W2), reference.forward(X64, V1, V2), bounds["E"])
-        loss = reference.loss_and_gradients(X64, Y64, V1, V2, w64)[0]
-        assert_within(kernels._loss(X, Y, w, W1, W2), loss, bounds["L"])
+    with kernels.use(build):
+        assert_within(sheet.forward(kernels, X, W1, W2), sheet.forward(reference, X64, V1, V2), bounds["E"])
+        loss = sheet.loss_and_gradients(reference, X64, Y64, V1, V2, w64)[0]
+        assert_within(sheet.loss_and_gradients(kernels, X, Y, W1, W2, w)[0], loss, bounds["L"])
         assume(keep.any())
         assert_all_within(
-            kernels.loss_and_gradients(*of_rows(keep, *arguments)),
-            reference.loss_and_gradients(*of_rows(keep, *exact)),
-            reference.error_bounds(*of_rows(keep, *arguments), eps=eps),
+            sheet.loss_and_gradients(kernels, *of_rows(keep, *arguments)),
+            sheet.loss_and_gradients(reference, *of_rows(keep, *exact)),
+            sheet.error_bounds(*of_rows(keep, *arguments), eps=eps),
         )
 
 
@@ -282,10 +274,15 @@ def test_ill_scaled_numbers_are_right_or_overflow(build, dtype, sizes, decades, 
     keep = (nodes["B"] < limits.max / 4).all(axis=1)
     assume(keep.any())
     X64, _, V1, V2, _ = exact = in_type(np.longdouble, *arguments)
-    with kernels_of(build):
-        E = kernels.forward(X, W1, W2)[keep]
+    with kernels.use(build):
+        E = sheet.forward(kernels, X, W1, W2)[keep]
         assert_right_or_overflown(
-            E, reference.forward(X64, V1, V2)[keep], nodes["E"][keep], roundings, limits, nodes["E"][keep]
+            E,
+            sheet.forward(reference, X64, V1, V2)[keep],
+            nodes["E"][keep],
+            roundings,
+            limits,
+            nodes["E"][keep],
         )
         # and now away from the kink; a B of nothing but zeros is on its left in any arithmetic
         nothing = np.abs(np.hstack([X64, np.ones((n, 1))])) @ np.abs(V1) == 0
@@ -295,9 +292,9 @@ def test_ill_scaled_numbers_are_right_or_overflow(build, dtype, sizes, decades, 
             keep &= arguments[4].dot(keep) > 0
         assume(keep.any())
         nodes, *peaks = absolute_nodes(*of_rows(keep, *arguments), limits.tiny)
-        found = kernels.loss_and_gradients(*of_rows(keep, *arguments))
+        found = sheet.loss_and_gradients(kernels, *of_rows(keep, *arguments))
         exact = of_rows(keep, *exact)
-        expected = reference.graph(*exact)["L"], *reference.loss_and_gradients(*exact)[1:]
+        expected = reference.graph(*exact)["L"], *sheet.loss_and_gradients(reference, *exact)[1:]
     peaks = peaks[0], peaks[1], peaks[1]
     for name, a, b, peak in zip(("L", "dW1", "dW2"), found, expected, peaks, strict=True):
         assert_right_or_overflown(a, b, nodes[name], roundings, limits, peak)
@@ -316,15 +313,15 @@ def test_overflow_is_where_the_reference_has_it(build, dtype, sizes, decades, se
     keep = ~np.any(np.hstack(near), axis=1)  # no number so close to the limit, or to 0, that rounding decides
     assume(keep.any())
     X, Y = X[keep], Y[keep]
-    expected = reference.forward(X, W1, W2)
-    with kernels_of(build):
-        found = kernels.forward(X, W1, W2)
-        loss, dW1, dW2 = kernels.loss_and_gradients(X, Y, W1, W2)
+    expected = sheet.forward(reference, X, W1, W2)
+    with kernels.use(build):
+        found = sheet.forward(kernels, X, W1, W2)
+        loss, dW1, dW2 = sheet.loss_and_gradients(kernels, X, Y, W1, W2)
     np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
     np.testing.assert_array_equal(np.isinf(found), np.isinf(expected))
     overflows = not np.isfinite(reference.graph(X, Y, W1, W2)["G"]).all()
     assert not (overflows and np.isfinite(loss))
-    truth = reference.loss_and_gradients(*in_type(np.longdouble, X, Y, W1, W2))
+    truth = sheet.loss_and_gradients(reference, *in_type(np.longdouble, X, Y, W1, W2))
     for a, b in zip((dW1, dW2), truth[1:], strict=True):
         assert not np.isfinite(a[b > 4 * largest]).any()
 
@@ -332,7 +329,7 @@ def test_overflow_is_where_the_reference_has_it(build, dtype, sizes, decades, se
 # What must hold whatever the numbers are.
 
 
-@pytest.mark.parametrize("build", kernels.USABLE)
+@pytest.mark.parametrize("build", kernels.AVAILABLE_ISAS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @given(
     sizes=st.tuples(st.integers(1, 600), units, units, outputs),
@@ -347,10 +344,10 @@ def test_predictions_do_not_depend_on_the_other_rows(build, dtype, sizes, count,
     first = rng.integers(n)
     net = MLP((d, h, m), dtype=dtype)
     net.weights[0][:], net.weights[1][:] = W1, W2
-    with kernels_of(build):
-        together = kernels.forward(X, W1, W2)
+    with kernels.use(build):
+        together = sheet.forward(kernels, X, W1, W2)
         for part in (rng.integers(0, n, count), slice(first, first + count), slice(few)):
-            assert_same_bits([kernels.forward(X[part], W1, W2)], [together[part]])
+            assert_same_bits([sheet.forward(kernels, X[part], W1, W2)], [together[part]])
             assert_same_bits([net.predict(X[part]).ravel()], [together[part].ravel()])
 
 
@@ -366,11 +363,11 @@ def test_whole_weights_are_repeated_rows_and_zero_leaves_out(build, dtype, sizes
     counts[rng.integers(len(X))] = 3
     weighted = X, Y, W1, W2, counts.astype(dtype)
     repeated = np.repeat(X, counts, axis=0), np.repeat(Y, counts, axis=0), W1, W2
-    bounds = [reference.error_bounds(*each, eps=eps) for each in (weighted, repeated)]
-    with kernels_of(build):
+    bounds = [sheet.error_bounds(*each, eps=eps) for each in (weighted, repeated)]
+    with kernels.use(build):
         assert_all_within(
-            kernels.loss_and_gradients(*weighted),
-            kernels.loss_and_gradients(*repeated),
+            sheet.loss_and_gradients(kernels, *weighted),
+            sheet.loss_and_gradients(kernels, *repeated),
             {name: bounds[0][name] + bounds[1][name] for name in ("L", "dW1", "dW2")},
         )
 
@@ -387,10 +384,10 @@ def test_gradients_follow_the_hidden_units(build, dtype, sizes, weighted, seed):
     assume(w is None or w.any())
     order = np.random.default_rng(seed).permutation(W1.shape[1])
     with_bias = np.append(order, len(order))
-    bounds = reference.error_bounds(*arguments, eps=eps)
-    with kernels_of(build):
-        loss, dW1, dW2 = kernels.loss_and_gradients(*arguments)
-        found = kernels.loss_and_gradients(X, Y, W1[:, order], W2[with_bias], w)
+    bounds = sheet.error_bounds(*arguments, eps=eps)
+    with kernels.use(build):
+        loss, dW1, dW2 = sheet.loss_and_gradients(kernels, *arguments)
+        found = sheet.loss_and_gradients(kernels, X, Y, W1[:, order], W2[with_bias], w)
     assert_within(found[0], loss, 2 * bounds["L"])
     assert_within(found[1], dW1[:, order], 2 * bounds["dW1"][:, order])
     assert_within(found[2], dW2[with_bias], 2 * bounds["dW2"][with_bias])
@@ -405,21 +402,21 @@ def test_powers_of_two_pass_through_to_the_bit(build, dtype, sizes, weighted, po
     first[:-1] /= c  # features in other units: their weights, but not the biases
     second = np.ones((len(W2), 1), dtype)
     second[:-1] /= c  # hidden values in other units
-    with kernels_of(build):
-        E = kernels.forward(X, W1, W2)
-        loss, dW1, dW2 = kernels.loss_and_gradients(X, Y, W1, W2, w)
+    with kernels.use(build):
+        E = sheet.forward(kernels, X, W1, W2)
+        loss, dW1, dW2 = sheet.loss_and_gradients(kernels, X, Y, W1, W2, w)
         # targets and predictions in other units
-        assert_same_bits([kernels.forward(X, W1, c * W2)], [c * E])
-        found = kernels.loss_and_gradients(X, c * Y, W1, c * W2, w)
+        assert_same_bits([sheet.forward(kernels, X, W1, c * W2)], [c * E])
+        found = sheet.loss_and_gradients(kernels, X, c * Y, W1, c * W2, w)
         assert_same_bits(found, (loss * float(c) ** 2, dW1 * c**2, dW2 * c))
-        assert_same_bits([kernels.forward(c * X, first * W1, W2)], [E])
-        found = kernels.loss_and_gradients(c * X, Y, first * W1, W2, w)
+        assert_same_bits([sheet.forward(kernels, c * X, first * W1, W2)], [E])
+        found = sheet.loss_and_gradients(kernels, c * X, Y, first * W1, W2, w)
         assert_same_bits(found, (loss, dW1 / first, dW2))
-        assert_same_bits([kernels.forward(X, c * W1, second * W2)], [E])
-        found = kernels.loss_and_gradients(X, Y, c * W1, second * W2, w)
+        assert_same_bits([sheet.forward(kernels, X, c * W1, second * W2)], [E])
+        found = sheet.loss_and_gradients(kernels, X, Y, c * W1, second * W2, w)
         assert_same_bits(found, (loss, dW1 / c, dW2 / second))
         if weighted:
-            assert_same_bits(kernels.loss_and_gradients(X, Y, W1, W2, c * w), (loss, dW1, dW2))
+            assert_same_bits(sheet.loss_and_gradients(kernels, X, Y, W1, W2, c * w), (loss, dW1, dW2))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -441,11 +438,11 @@ def test_weights_count_by_their_ratios(build, dtype, sizes, share, seed):
     low, high = np.log2(limits.smallest_subnormal), np.log2(limits.max) - 8  # the sum must be finite
     factor = np.array(2.0 ** np.floor(low + share * (high - low)), dtype)
     w = np.random.default_rng(seed).integers(1, 4, len(X)).astype(dtype)  # whole, so that no bit is lost
-    with kernels_of(build):
+    with kernels.use(build):
         assert_all_within(
-            kernels.loss_and_gradients(X, Y, W1, W2, factor * w),
-            kernels.loss_and_gradients(X, Y, W1, W2, w),
-            {name: 2 * bound for name, bound in reference.error_bounds(X, Y, W1, W2, w, eps=eps).items()},
+            sheet.loss_and_gradients(kernels, X, Y, W1, W2, factor * w),
+            sheet.loss_and_gradients(kernels, X, Y, W1, W2, w),
+            {name: 2 * bound for name, bound in sheet.error_bounds(X, Y, W1, W2, w, eps=eps).items()},
         )
 
 
@@ -477,7 +474,7 @@ def test_fits_are_those_of_the_reference(
     batch_size = -(-n // batches)
     net = MLP((d, h, m), dtype="float64")
     net.weights[0][:], net.weights[1][:] = W1, W2 = W1 / np.sqrt(d + 1), W2 / np.sqrt(h + 1)
-    with kernels_of(build):
+    with kernels.use(build):
         trainer = Trainer(net, optimizer, batch_size=batch_size, l2=l2, shuffle=shuffle, seed=seed)
         history = trainer.fit(X, Y, epochs, sample_weight=w)
 
@@ -488,7 +485,9 @@ def test_fits_are_those_of_the_reference(
     for _ in range(epochs):
         order = reference.permutation(n, rng) if shuffle and batch_size < n else np.arange(n)
         parts = [order[i : i + batch_size] for i in range(0, n, batch_size)]
-        steps, loss = reference.train_epoch(X, Y, W1, W2, moments, steps, step, parts, w, l2)
+        steps, loss = reference.train_epoch(
+            X, Y, (W1, W2), moments, steps, step, parts, sample_weight=w, l2=l2
+        )
         losses.append(loss)
     expected = np.concatenate([W1.ravel(), W2.ravel()])
     assert history.stop_reason == "epochs"
@@ -506,9 +505,9 @@ def test_folding_the_scaling_and_back(dtype, sizes, weighted, offset, seed):
     rng = np.random.default_rng(seed)
     X = X * 10 ** rng.uniform(-3, 3, X.shape[1]) + offset * rng.normal(size=X.shape[1])
     Y = Y * 10 ** rng.uniform(-3, 3, Y.shape[1]) + offset * rng.normal(size=Y.shape[1])
-    measured = scaling.measure(X, Y, w)
+    measured = scaling.fit_scaling(X, Y, w, SquaredError(), Y.shape[1])
     V1, V2 = W1.copy(), W2.copy()
-    scaling.fold(V1, V2, measured)
+    scaling.fold((V1, V2), measured)
 
     # each raw weight is rounded once on the way there and once on the way back; the sums in float64
     eps = 2 * np.finfo(dtype).eps + (len(W1) + 4) * np.finfo(float).eps
@@ -517,13 +516,15 @@ def test_folding_the_scaling_and_back(dtype, sizes, weighted, offset, seed):
     bound1[-1] += 2 * shift_x @ bound1[:-1]
     bound2[-1] += 2 * shift_y
     U1, U2 = V1.copy(), V2.copy()
-    scaling.unfold(U1, U2, measured)
+    scaling.unfold((U1, U2), measured)
     assert_within(U1, W1, eps * bound1)
     assert_within(U2, W2, eps * bound2)
 
-    Xs, _ = scaling.standardised(X, Y, measured)
-    raw = reference.forward(X, V1.astype(float), V2.astype(float))
-    standard = reference.forward(Xs, W1.astype(float), W2.astype(float)) * measured.scale_y + measured.mean_y
+    Xs, _ = scaling.transform(X, Y, measured)
+    raw = sheet.forward(reference, X, V1.astype(float), V2.astype(float))
+    standard = (
+        sheet.forward(reference, Xs, W1.astype(float), W2.astype(float)) * measured.scale_y + measured.mean_y
+    )
     # X / scale and mean / scale, whose difference Xs is, may be much larger than it
     D = np.hstack([(np.abs(X) / measured.scale_x + shift_x) @ bound1[:-1] + bound1[-1], np.ones((len(X), 1))])
     bound = (D @ np.abs(W2, dtype=float) + shift_y) * measured.scale_y

@@ -61,7 +61,7 @@ def test_network_shows_the_weights():
     for W, found in ((W1, widths[:6]), (W2, widths[6:])):
         np.testing.assert_allclose(found, 0.3 + 2.7 * np.abs(W.ravel()) / np.abs(W).max())
     texts = [text.get_text() for text in ax.texts]
-    assert {"left", "right", "sum", "2 features", "2 hidden units, ReLU", "1 output"} <= set(texts)
+    assert {"left", "right", "sum", "2 features", "2 hidden units, relu", "1 output"} <= set(texts)
     assert texts.count("1") == 2
 
 

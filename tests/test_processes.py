@@ -321,7 +321,7 @@ def test_23_a_second_fit_of_a_network_is_refused(tmp_path):
                     trainer.fit(X, y, 1)
                 except RuntimeError as error:
                     said.append(str(error))
-        assert len(said) == 6 and all("another fit" in each for each in said), said
+        assert len(said) == 6 and all("already being fitted" in each for each in said), said
         assert first.history is history and second.history is None
         other = fastmlp.MLP(SIZES, seed=0)
         assert fastmlp.Trainer(other, seed=0).fit(X, y, 1).stop_reason == "epochs"  # of another network

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from fastmlp import MLP, Trainer, _files, trainer
+from fastmlp import MLP, Trainer, trainer
+from fastmlp.io import files
 
 KINDS = ["model", "checkpoint"]
 
@@ -665,12 +666,12 @@ def test_49_a_bind_mount(tmp_path):
     assert mounted.returncode == 0
     try:
         with pytest.raises(OSError, match="is a mount point"):
-            _files.check_place(tmp_path / "file")
+            files.check_place(tmp_path / "file")
         with pytest.raises(OSError, match="busy"):
             MLP((1, 2, 1)).save(tmp_path / "file")
     finally:
         subprocess.run(["umount", tmp_path / "file"], check=True)
-    _files.check_place(tmp_path / "file")
+    files.check_place(tmp_path / "file")
 
 
 def test_49_resume_finds_out_before_it_trains(tmp_path, monkeypatch):
@@ -683,7 +684,7 @@ def test_49_resume_finds_out_before_it_trains(tmp_path, monkeypatch):
 
     with pytest.raises(RuntimeError, match="stop"):
         Trainer(MLP((1, 2, 1))).fit(X, y, 9, checkpoint=path, checkpoint_every=1, callback=stop)
-    monkeypatch.setattr(_files, "_mount_points", lambda: {str(path)})
+    monkeypatch.setattr(files, "_mount_points", lambda: {str(path)})
     with pytest.raises(OSError, match="is a mount point"):
         Trainer.resume(path, X, y, callback=lambda *_: pytest.fail("trained"))
 
@@ -693,5 +694,5 @@ def test_59_digests_and_check_sums_are_of_little_endian_bytes():
         for size in (10, 100_000):
             array = np.random.default_rng(1).normal(size=(size, 1)).astype(dtype)
             swapped = array.astype(array.dtype.newbyteorder())
-            assert _files._digest({"a": swapped}, {}) == _files._digest({"a": array}, {})
-            assert trainer._check_sum(swapped) == trainer._check_sum(array)
+            assert files._digest({"a": swapped}, {}) == files._digest({"a": array}, {})
+            assert trainer._checksum(swapped) == trainer._checksum(array)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fastmlp import MLP, SGD, AdamW, Trainer, scaling
+from fastmlp.objectives import SquaredError
 
 LARGE = np.arange(10.0)[:, None], 1.7e9 + np.arange(10.0)
 
@@ -70,14 +71,14 @@ def test_40_integers_are_measured_as_integers():
 def test_the_scaling_is_exact_where_squares_would_overflow_or_vanish():
     for size in (1e-320, 1e-200, 1.0, 1e200, 1e307):
         column = np.array([[0.0], [2.0], [4.0]]) * size
-        measured = scaling.measure(column, column)
+        measured = scaling.fit_scaling(column, column, None, SquaredError(), 1)
         np.testing.assert_allclose(measured.mean_x, 2 * size, rtol=1e-3)
         np.testing.assert_allclose(measured.scale_x, np.sqrt(8 / 3) * size, rtol=1e-3)
 
 
 def test_rows_without_weight_are_not_measured():
     X, w = np.array([[1.0], [1.0], [5.0]]), np.array([1.0, 2.0, 0.0])
-    measured = scaling.measure(X, X, w)
+    measured = scaling.fit_scaling(X, X, w, SquaredError(), X.shape[1])
     assert measured.constant.all()
     assert (measured.mean_x, measured.scale_x) == (1, 1)
 

@@ -14,13 +14,16 @@ from importlib.machinery import PathFinder
 
 import numpy as np
 import pytest
+import sheet
 
 import fastmlp
 from fastmlp import MLP, Trainer, _checks, kernels, reference
 
 DTYPES = ["float32", "float64"]
 SUFFIXES = {"float32": "ps", "float64": "pd"}  # of the instructions on their vectors
-BUILDS = kernels._usable(("baseline", "avx2", "avx512"))  # compiled in, whether or not this CPU can run them
+BUILDS = kernels._available(
+    ("baseline", "avx2", "avx512")
+)  # compiled in, whether or not this CPU can run them
 KERNELS = {
     f"_{build}_{dtype}": PathFinder.find_spec(f"fastmlp.kernels._{build}_{dtype}", kernels.__path__).origin
     for build in BUILDS
@@ -56,7 +59,7 @@ IMPORT_AND_USE = """
 import numpy as np
 import fastmlp, fastmlp.capi
 from importlib import import_module
-for build in fastmlp.kernels.USABLE:
+for build in fastmlp.kernels.AVAILABLE_ISAS:
     for dtype in ("float32", "float64"):
         import_module(f"fastmlp.kernels._{build}_{dtype}")
 X, y = fastmlp.load_titanic()
@@ -111,11 +114,11 @@ def test_13_the_kernels_keep_subnormal_numbers(build, dtype):
             X = np.full((n, 1), tiny / 8, dtype)
             W1, W2 = np.zeros((2, h), dtype), np.zeros((h + 1, 1), dtype)
             W1[0, -1], W2[-2] = 1, 0.5
-            np.testing.assert_array_equal(kernels.forward(X, W1, W2), tiny / 16 * np.ones((n, 1)))
+            np.testing.assert_array_equal(sheet.forward(kernels, X, W1, W2), tiny / 16 * np.ones((n, 1)))
             W1[0, -1], W2[-2] = 0.5, 2.0**30
-            np.testing.assert_array_equal(kernels.forward(X, W1, W2), tiny * 2.0**26 * np.ones((n, 1)))
-    _, dW1, dW2 = kernels.loss_and_gradients(
-        one, tiny / 8 * one, np.zeros((2, 1), dtype), np.zeros((2, 1), dtype)
+            np.testing.assert_array_equal(sheet.forward(kernels, X, W1, W2), tiny * 2.0**26 * np.ones((n, 1)))
+    _, dW1, dW2 = sheet.loss_and_gradients(
+        kernels, one, tiny / 8 * one, np.zeros((2, 1), dtype), np.zeros((2, 1), dtype)
     )
     assert dW2[1, 0] == -tiny / 4
     assert not dW1.any()
@@ -138,6 +141,16 @@ def data_with_every_unit_active(sizes, dtype):
     return {"X": X, "Y": Y, "W1": W1, "W2": W2, "w": rng.uniform(0.5, 1, n).astype(dtype)}
 
 
+def unchecked_loss_and_gradients(sizes, X, Y, w, W1, W2):
+    """As kernels.loss_and_gradients, which would refuse weights of NaN; the loss also alone."""
+    network = kernels.compiled(sizes, ("relu",), X.dtype, columns=sizes[-1])
+    parameters = np.concatenate([W1.ravel(), W2.ravel()])
+    gradient = np.empty_like(parameters)
+    loss = network.loss_and_gradients(X, Y, w, parameters, gradient, 1)
+    assert np.isnan(network.loss_and_gradients(X, Y, w, parameters, None, 1))
+    return loss, *kernels.split_parameters(gradient, sizes)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 @pytest.mark.parametrize("name", ["X", "Y", "W1", "W2", "w"])
@@ -148,12 +161,11 @@ def test_14_nan_comes_out_where_the_reference_has_it(build, dtype, sizes, name):
     for place in np.ndindex(bad.shape):
         value, bad[place] = bad[place], np.nan
         X, Y, W1, W2, w = arrays.values()
-        found = kernels._forward(X, W1, W2), *kernels._loss_and_gradients(X, Y, w, W1, W2)
-        expected = reference.forward(X, W1, W2), *reference.loss_and_gradients(X, Y, W1, W2, w)
+        found = sheet.forward(kernels, X, W1, W2), *unchecked_loss_and_gradients(sizes, X, Y, w, W1, W2)
+        expected = sheet.forward(reference, X, W1, W2), *sheet.loss_and_gradients(reference, X, Y, W1, W2, w)
         for ours, theirs in zip(found, expected, strict=True):
             np.testing.assert_array_equal(np.isnan(ours), np.isnan(theirs), err_msg=str(place))
         assert np.isnan(found[1])
-        assert np.isnan(kernels._loss(X, Y, w, W1, W2))
         net = MLP(sizes, dtype=dtype)
         net.weights[0][:], net.weights[1][:] = W1, W2
         few = net.predict(X[:2]), net.predict(X[:7])  # straight from the parameters
@@ -205,20 +217,20 @@ def test_14_a_loss_of_nan_is_divergence(build, dtype, sizes):
     W1[:], W2[:] = 2, 0.1
     W2[0], W2[1] = 2, -2  # infinity less infinity
     Xv = np.full_like(X, large)
-    assert np.isnan(reference.forward(Xv, W1, W2)).all()
+    assert np.isnan(sheet.forward(reference, Xv, W1, W2)).all()
     history = diverges(of_validation, X, Y, (Xv, Y))
     assert history.loss == history.validation_loss == []
 
     # a step that only the closing check sees the end of, with weights of infinity, of both signs
     of_last_step = MLP(sizes, dtype=dtype, seed=1)
     before = of_last_step.parameters.copy()
-    loss, *gradients = reference.loss_and_gradients(X, Y, *of_last_step.weights)
-    penalties = reference.penalty(*of_last_step.weights, np.array(large, dtype))[1:]
+    loss, *gradients = sheet.loss_and_gradients(reference, X, Y, *of_last_step.weights)
+    penalties = reference.penalty(of_last_step.weights, np.array(large, dtype))[1]
     after = [
         W - np.array(1e6, dtype) * (dW + dP)
         for W, dW, dP in zip(of_last_step.weights, gradients, penalties, strict=True)
     ]
-    assert np.isnan(reference.forward(X, *after)).any()
+    assert np.isnan(sheet.forward(reference, X, *after)).any()
     history = diverges(of_last_step, X, Y, epochs=1, learning_rate=1e6, l2=large)
     np.testing.assert_allclose(history.loss, [loss], rtol=1e-5)
     np.testing.assert_array_equal(of_last_step.parameters, before)
@@ -235,17 +247,17 @@ def test_14_a_loss_of_infinity_is_divergence(build, dtype):
 # Each module on its own.
 
 
-@pytest.mark.parametrize("build", kernels.USABLE)
+@pytest.mark.parametrize("build", kernels.AVAILABLE_ISAS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_module_works_beside_any_other_build(build, dtype):
     code = f"""
 import numpy as np
 import fastmlp.kernels._{build}_{dtype} as module
-E = np.empty((1, 1), "{dtype}")
-module.forward(np.full_like(E, 2), np.ones((2, 1), "{dtype}"), np.ones((2, 1), "{dtype}"), E, 1)
-print(E.item())
+from fastmlp.objectives import SquaredError
+network = module.CompiledNetwork((1, 1, 1), ("relu",), SquaredError().compiled(1, 1), -1)
+print(network.predict(np.full((1, 1), 2, "{dtype}"), np.ones(4, "{dtype}"), False, 1).item())
 """
-    for other in kernels.USABLE:
+    for other in kernels.AVAILABLE_ISAS:
         assert run(sys.executable, "-c", code, FASTMLP_ISA=other).strip() == "4.0"
 
 
@@ -394,7 +406,7 @@ for dtype in ("float32", "float64"):
         results[case + " trained"] = history.loss + net.parameters.tolist()
         fastmlp.Trainer(net, "adam", seed=1).fit(X, Y, epochs=1)
         assert np.isfinite(net.parameters).all()
-print(json.dumps([fastmlp.kernels.BUILD, fastmlp.kernels.USABLE, results]))
+print(json.dumps([fastmlp.kernels.ISA, fastmlp.kernels.AVAILABLE_ISAS, results]))
 """
 
 

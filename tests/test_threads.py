@@ -12,8 +12,8 @@ import pytest
 
 from fastmlp import MLP, Trainer, kernels
 
-# Enough work that threads are worth it (MIN_THREADED_FLOPS in passes.pxi), in several chunks: a wide network, a
-# narrow one, one with all its sums in registers, and batches that are not whole blocks.
+# Enough work that threads are worth it (MIN_THREADED_FLOPS in passes.pxi), in several chunks: a wide network,
+# a narrow one, one with all its sums in registers, and batches that are not whole blocks.
 CASES = {
     "wide": ((16, 64, 1), 8003, None),
     "wide, three outputs": ((16, 64, 3), 8003, None),

@@ -3,21 +3,14 @@ from typing import Any, Self
 
 import numpy as np
 
+ACTIVATIONS: tuple[str, ...]
+OBJECTIVES: tuple[str, ...]
+LINKS: tuple[str, ...]
+SCHEDULES: tuple[str, ...]
+FAST_PATHS: tuple[str, ...]
 predict_pointer: object
 loss_and_gradients_pointer: object
 
-def forward(X: np.ndarray, W1: np.ndarray, W2: np.ndarray, out: np.ndarray, threads: int) -> None: ...
-def loss_and_gradients(
-    X: np.ndarray,
-    Y: np.ndarray,
-    w: np.ndarray | None,
-    W1: np.ndarray,
-    W2: np.ndarray,
-    dW1: np.ndarray | None,
-    dW2: np.ndarray | None,
-    threads: int,
-) -> float: ...
-def predict_few(X: Any, parameters: np.ndarray, d: int, h: int, m: int) -> np.ndarray | None: ...
 def multiply_adds(rounds: int) -> Any: ...
 
 class ThreadTeam:
@@ -26,8 +19,29 @@ class ThreadTeam:
     def __exit__(self, *exception: object) -> None: ...
     def worker_main(self, thread: int) -> None: ...
 
+class CompiledNetwork:
+    sizes: tuple[int, ...]
+    fast_paths: tuple[str, ...]
+    def __new__(
+        cls, sizes: tuple[int, ...], activations: tuple[str, ...], objective: tuple, allowed: int
+    ) -> Self: ...
+    @property
+    def layout(self) -> str: ...
+    @property
+    def pointer(self) -> Any: ...
+    def predict(self, X: Any, parameters: np.ndarray, raw: bool, n_threads: int) -> np.ndarray | None: ...
+    def loss_and_gradients(
+        self,
+        X: np.ndarray,
+        Y: np.ndarray,
+        w: np.ndarray | None,
+        parameters: np.ndarray,
+        gradient: np.ndarray | None,
+        n_threads: int,
+    ) -> float: ...
+
 class Workspace:
-    def __new__(cls, d: int, h: int, m: int, rows: int, threads: int) -> Self: ...
+    def __new__(cls, network: CompiledNetwork, purpose: int, rows: int, n_threads: int) -> Self: ...
 
 class FitLoop:
     epoch: int
@@ -38,15 +52,15 @@ class FitLoop:
     divergence_threshold: float
     def __init__(
         self,
+        network: CompiledNetwork,
         training: tuple[np.ndarray, np.ndarray, np.ndarray | None],
         validation: tuple[np.ndarray, np.ndarray, np.ndarray | None] | None,
         parameters: np.ndarray,
         moments: np.ndarray,
         best: np.ndarray,
-        units: np.ndarray,
-        sizes: tuple[int, int, int],
         *,
         optimizer: dict[str, Any],
+        schedule: dict[str, Any],
         batch_size: int,
         bit_generator: np.random.BitGenerator | None,
         max_epochs: int,
@@ -54,14 +68,14 @@ class FitLoop:
         min_delta: float,
         judged_outside: bool,
         lock: Any,
-        mean_square: float,
+        baseline_loss: float,
         threads: int,
         epoch: int,
         best_epoch: int,
         best_loss: float,
         improved_epoch: int,
         improved_loss: float,
-        limit: float,
+        divergence_threshold: float,
     ) -> None: ...
     @property
     def steps(self) -> int: ...

@@ -56,6 +56,8 @@ cdef class FitLoop:
     """
     cdef Workspace work
     cdef Optimizer optimizer
+    cdef Schedule schedule
+    cdef bint constant_rate
     cdef Dataset rows, validation
     cdef tuple keep_alive                    # the arrays behind the pointers
     cdef bitgen_t *bits                 # NULL: rows in their order
@@ -69,9 +71,8 @@ cdef class FitLoop:
     cdef real *moments                  # (2, size)
     cdef real *best                     # (size,)
     cdef real *epoch_start                    # (size,) at the start of the epoch
-    cdef double *loss_weight_per_output                  # (m,) what a squared residual of each output counts
-    cdef Py_ssize_t plain_size, batch_size, chunk, patience, max_epochs
-    cdef double flops_per_row, flops_done, since_signals, weight_seen
+    cdef Py_ssize_t batch_size, chunk, patience, max_epochs
+    cdef double flops_done, since_signals, weight_seen
     cdef double min_delta               # of the monitored loss; a smaller improvement does not count
     cdef bint judged_outside            # the monitored value is not a loss, and comes by `judge`
     cdef Stop state
@@ -82,17 +83,18 @@ cdef class FitLoop:
     cdef readonly double improved_loss          # and that loss: patience counts from there
     cdef readonly double divergence_threshold          # a loss above it does not come back
 
-    def __init__(self, training, validation, cnp.ndarray parameters, cnp.ndarray moments,
-                 cnp.ndarray best, cnp.ndarray units, sizes, *, optimizer, batch_size, bit_generator,
-                 max_epochs, patience, min_delta, judged_outside, lock, mean_square, threads, epoch,
-                 best_epoch, best_loss, improved_epoch, improved_loss, limit):
+    def __init__(self, CompiledNetwork network, training, validation, cnp.ndarray parameters,
+                 cnp.ndarray moments, cnp.ndarray best, *, optimizer, schedule, batch_size, bit_generator,
+                 max_epochs, patience, min_delta, judged_outside, lock, baseline_loss, threads, epoch,
+                 best_epoch, best_loss, improved_epoch, improved_loss, divergence_threshold):
         cdef Py_ssize_t n, i
         cdef Network *net
         X, Y, w = training
         rows = max(len(X), 0 if validation is None else len(validation[0]))
-        self.work = Workspace(*sizes, rows, threads)
+        self.work = Workspace(network, TRAIN, rows, threads)
         net = &self.work.memory.net
-        self.optimizer = optimizer
+        self.optimizer, self.schedule = optimizer, schedule
+        self.constant_rate = self.schedule.shape == CONSTANT and self.schedule.warmup == 0
         self.rows = dataset(net, X, Y, w)
         n = self.rows.n
         self.batch_size = min(batch_size, n)
@@ -102,36 +104,34 @@ cdef class FitLoop:
             self.order = <int64_t *> cnp.PyArray_DATA(order)
             self.bits = <bitgen_t *> PyCapsule_GetPointer(bit_generator.capsule, "BitGenerator")
             self.lock, self.shared = lock, lock is not None
-        elif net.narrow and self.batch_size == n:
+        elif net.layout == ROWS_IN_LANES and self.batch_size == n:
             blocks = room(up_to_multiple(n, net.block) // net.block * block_size(net, &self.rows))
             self.load_all(cache_line(blocks))
         if validation is not None:
             Xv, Yv, wv = validation
             self.validation = dataset(net, Xv, Yv, wv)
         buffers = room(4 * net.size)
-        self.plain_size = (net.d + 1) * net.h + (net.h + 1) * net.m
-        self.user_parameters = data_of(parameters, self.plain_size)
-        self.user_moments = data_of(moments, 2 * self.plain_size)
-        self.user_best = data_of(best, self.plain_size)
+        self.user_parameters = data_of(parameters, net.n_parameters)
+        self.user_moments = data_of(moments, 2 * net.n_parameters)
+        self.user_best = data_of(best, net.n_parameters)
         self.parameters = self.work.memory.W
         self.moments = cache_line(buffers)
         self.best = self.moments + 2 * net.size
         self.epoch_start = self.best + net.size
-        self.take(self.user_parameters, self.parameters)
+        pack(net, self.user_parameters, self.parameters)
         for i in range(n_state_vectors(&self.optimizer)):
             memset(self.moments + i * net.size, 0, net.size * sizeof(real))
-            self.take(self.user_moments + i * self.plain_size, self.moments + i * net.size)
-        self.take(self.user_best, self.best)
-        self.loss_weight_per_output = <double *> cnp.PyArray_DATA(units)
+            pack(net, self.user_moments + i * net.n_parameters, self.moments + i * net.size)
+        pack(net, self.user_best, self.best)
         self.keep_alive = (
-            training, validation, parameters, moments, best, units, buffers, order, blocks, bit_generator
+            training, validation, parameters, moments, best, buffers, order, blocks, bit_generator
         )
         self.max_epochs, self.patience = max_epochs, patience
         self.min_delta, self.judged_outside = min_delta, judged_outside
         self.epoch, self.best_epoch, self.best_loss = epoch, best_epoch, best_loss
         self.improved_epoch, self.improved_loss = improved_epoch, improved_loss
-        self.divergence_threshold = max(<double> limit, DIVERGENCE_FACTOR * <double> mean_square) or INFINITY
-        self.flops_per_row = flops_per_row(net)
+        self.divergence_threshold = (
+            max(<double> divergence_threshold, DIVERGENCE_FACTOR * <double> baseline_loss) or INFINITY)
         self.chunk = chunk_rows(net, self.batch_size)
 
     cdef int load_all(self, real *base) except -1:
@@ -141,26 +141,19 @@ cdef class FitLoop:
         with nogil:
             for i from 0 <= i < n by net.block:
                 load_block(net, &self.rows, NULL, i, min(net.block, n - i),
-                           base + i // net.block * block_size(net, &self.rows), self.work.memory.buffers)
+                           base + i // net.block * block_size(net, &self.rows), self.work.memory.blocks)
                 self.check_signals(20.0 * block_size(net, &self.rows))  # memory is read and written once
         self.rows.blocks = base
         return 0
 
-    cdef void take(self, const real *plain, real *native) noexcept:
-        cdef Network *net = &self.work.memory.net
-        pack(net, plain, plain + (net.d + 1) * net.h, native)
-
-    cdef void give(self, const real *native, real *plain) noexcept:
-        cdef Network *net = &self.work.memory.net
-        unpack(net, native, plain, plain + (net.d + 1) * net.h)
-
     cdef void write_back(self) noexcept:
         """Give the trainer's arrays what the kernels have made of them."""
         cdef Py_ssize_t i
-        self.give(self.parameters, self.user_parameters)
-        self.give(self.best, self.user_best)
+        cdef Network *net = &self.work.memory.net
+        unpack(net, self.parameters, self.user_parameters)
+        unpack(net, self.best, self.user_best)
         for i in range(n_state_vectors(&self.optimizer)):
-            self.give(self.moments + i * self.work.memory.net.size, self.user_moments + i * self.plain_size)
+            unpack(net, self.moments + i * net.size, self.user_moments + i * net.n_parameters)
 
     @property
     def steps(self):
@@ -222,7 +215,7 @@ cdef class FitLoop:
     def judge(self, double value):
         """Take the value of a monitor for the last epoch; return "patience" if training ends there."""
         self.judge_epoch(value, self.epoch - 1)
-        self.give(self.best, self.user_best)
+        unpack(&self.work.memory.net, self.best, self.user_best)
         return "patience" if self.state == PATIENCE else None
 
     cdef void judge_epoch(self, double monitored, Py_ssize_t epoch) noexcept nogil:
@@ -245,7 +238,7 @@ cdef class FitLoop:
         cdef double monitored = 0
         if not self.validation.n:
             memcpy(self.epoch_start, self.parameters, self.work.memory.net.size * sizeof(real))
-        memset(self.work.memory.sums.loss_lanes, 0, self.work.memory.net.m * LANES * sizeof(double))
+        memset(self.work.memory.total.loss_lanes, 0, self.work.memory.net.n_out * LANES * sizeof(double))
         self.weight_seen = 0
         if self.order != NULL:
             self.shuffle_rows()
@@ -291,35 +284,41 @@ cdef class FitLoop:
         cdef double l2, weight = total_weight(&self.rows, self.order, first, last)
         if weight == 0:
             return 0  # no row counts: nothing to learn from
-        self.pass_over(&self.rows, self.order, first, last, self.chunk, 2 / (net.m * weight))
-        gradient = self.work.memory.sums.gradient
+        self.pass_over(&self.rows, self.order, first, last, self.chunk, slope_scale(&net.objective, weight))
+        gradient = self.work.memory.total.gradient
         self.weight_seen += weight
         l2 = self.optimizer.l2 + self.optimizer.l2_over_weight / weight
         if l2 != 0:
-            add_penalty(gradient, W, net.b1, l2)
-            add_penalty(gradient + net.W2, W + net.W2, net.b2 - net.W2, l2)
+            add_penalty(net, gradient, W, l2)
         if self.optimizer.clip_norm != 0:
             clip(gradient, net.size, self.optimizer.clip_norm)
         if self.epoch == 0 and first == 0:
             self.divergence_threshold = max(self.divergence_threshold, DIVERGENCE_FACTOR * self.loss_so_far())
-        optimizer_step(&self.optimizer, W, gradient, self.moments, self.moments + net.size, net.size)
+        optimizer_step(&self.optimizer, 1 if self.constant_rate else self.rate_factor(first), W, gradient,
+                       self.moments, self.moments + net.size, net.size)
         self.check_signals(20.0 * net.size)
         return 0
 
+    cdef double rate_factor(self, Py_ssize_t first) noexcept nogil:
+        """Of the learning rate, for the batch that begins with that row."""
+        cdef double batches = ceiling(self.rows.n, self.batch_size)
+        return schedule_factor(&self.schedule, self.epoch * batches + first // self.batch_size,
+                               batches * self.max_epochs, self.epoch)
+
     cdef int pass_over(self, const Dataset *data, const int64_t *order, Py_ssize_t first, Py_ssize_t last,
                        Py_ssize_t chunk, double scale) except -1 nogil:
-        """Add the squared residuals of rows first..last to H and, unless `scale` is 0, set the gradient."""
-        cdef Pass p = make_pass(&self.work.memory, data, order, first, last, chunk, scale, NULL)
+        """Add the losses of rows first..last and, unless `scale` is 0, set the gradient."""
+        cdef Pass p = make_pass(&self.work.memory, data, order, first, last, chunk, scale)
         while p.first < p.last:
-            self.check_signals(self.flops_per_row * self.work.run_next_chunks(&p))
+            self.check_signals(self.work.memory.net.flops_per_row * self.work.run_next_chunks(&p))
         return 0
 
     cdef double loss_of(self, const Dataset *data, Py_ssize_t rows) except? -1 nogil:
-        """L of the first rows of a data set, at the parameters as they are."""
+        """The loss of the first rows of a data set, at the parameters as they are."""
         cdef Network *net = &self.work.memory.net
         cdef double loss
         self.weight_seen = 0  # of the epoch, also if a signal ends this here
-        memset(self.work.memory.sums.loss_lanes, 0, net.m * LANES * sizeof(double))
+        memset(self.work.memory.total.loss_lanes, 0, net.n_out * LANES * sizeof(double))
         self.pass_over(data, NULL, 0, rows, chunk_rows(net, rows), 0)
         self.weight_seen = total_weight(data, NULL, 0, rows)
         loss = self.loss_so_far()
@@ -327,15 +326,8 @@ cdef class FitLoop:
         return loss
 
     cdef double loss_so_far(self) noexcept nogil:
-        """sum_o units[o] squares[o] / (m sum w): L in the units of the raw targets.
-
-        0 where no row with a weight has been seen.
-        """
-        cdef double H = 0
-        cdef Py_ssize_t o
-        for o in range(self.work.memory.net.m):
-            H += self.loss_weight_per_output[o] * sum_lanes(self.work.memory.sums.loss_lanes + o * LANES)
-        return H / (self.work.memory.net.m * self.weight_seen) if self.weight_seen else 0
+        """The mean loss of the rows seen, in the units of the raw targets; 0 where none counted."""
+        return reported_loss(&self.work.memory.net, self.work.memory.total.loss_lanes, self.weight_seen)
 
     cdef bint is_diverged(self, double loss) noexcept nogil:
         return not isfinite(loss) or loss > self.divergence_threshold

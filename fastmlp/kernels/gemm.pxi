@@ -1,10 +1,10 @@
 # The one product that every step of the network is made of:
 #
-#     out[i, p] = finish(bias[p] + sum_k a[i, k] v[p, k])
+#     out[i, p] = epilogue(bias + sum_g sum_k a[i, g, k] v[p, g, k])
 #
-# v, bias and out are vectors of LANES numbers; a[i, k] is a number, or in `gemm_lanewise` a vector
-# too. What i, p and k stand for differs from use to use (layers_units.pxi, layers_rows.pxi), and so do the
-# strides.
+# v and out are vectors of LANES numbers; a is a number, or in `gemm_lanewise` a vector too; the bias is a
+# vector for each p or a number for each i. There is one group, but in `gemm_grouped`. What i, p and k stand
+# for differs from use to use (layers_units.pxi, layers_rows.pxi), and so do the strides.
 #
 # A tile of MR x 2 sums stays in registers while k runs: for its 2*MR multiply-adds it loads only
 # MR + 2 operands. MR is what the registers hold (simd.h): 8 of AVX-512's 32, 6 of AVX2's 16.
@@ -14,9 +14,10 @@
 
 cdef enum Epilogue:
     OVERWRITE
-    RELU            # C = ReLU(B)
-    RELU_BACKWARD          # dB = dC where C, which out holds, is active
-    ACCUMULATE             # to what out holds
+    APPLY_RELU
+    RELU_BACKWARD   # 0 where out holds 0
+    MULTIPLY        # by what out holds
+    ACCUMULATE      # to what out holds
 
 cdef struct Gemm:
     Py_ssize_t rows, columns, terms     # how many i, p and k
@@ -25,6 +26,7 @@ cdef struct Gemm:
     const real *v
     Py_ssize_t v_p, v_k
     const real *bias                    # one vector for each p; NULL: 0
+    const real *row_bias                # one number for each i, where there is no bias; NULL: 0
     real *out
     Py_ssize_t out_i, out_p
     Epilogue epilogue
@@ -35,26 +37,14 @@ cdef inline void accumulate(bint is_first, real *to, vec v) noexcept nogil:
     store(to, v if is_first else load(to) + v)
 
 
-cdef inline void micro_kernel(int rows, int columns, bint lanewise, const Gemm *q, Py_ssize_t i0,
-                              Py_ssize_t p0) noexcept nogil:
-    """The sums i0 .. i0+rows, p0 .. p0+columns; inlined with constants for the first three."""
-    cdef vec s[8 * 2]
+cdef inline void add_terms(int rows, int columns, bint lanewise, const Gemm *q, const real *a, const real *b,
+                           Py_ssize_t terms, vec *s) noexcept nogil:
+    """Add so many terms to the sums of a tile; in registers, as it is inlined into micro_kernel."""
     cdef vec left
     cdef vec v[8]
-    cdef const real *a = q.a + i0 * q.a_i
-    cdef const real *b = q.v + p0 * q.v_p
-    cdef real *out = q.out + i0 * q.out_i + p0 * q.out_p
     cdef Py_ssize_t k
     cdef int i, p
-    if q.bias == NULL:
-        for i in range(rows):
-            for p in range(columns):
-                s[2 * i + p] = broadcast(0)
-    else:
-        for i in range(rows):
-            for p in range(columns):
-                s[2 * i + p] = load(q.bias + (p0 + p) * LANES)
-    for k in range(q.terms):
+    for k in range(terms):
         for p in range(columns):
             v[p] = load(b + p * q.v_p)
         for i in range(rows):
@@ -63,7 +53,39 @@ cdef inline void micro_kernel(int rows, int columns, bint lanewise, const Gemm *
                 s[2 * i + p] = add_products(s[2 * i + p], left, v[p])
         a += q.a_k
         b += q.v_k
-    if q.epilogue == RELU:
+
+
+cdef inline void micro_kernel(int rows, int columns, bint lanewise, Py_ssize_t a_g, const Gemm *q,
+                              Py_ssize_t i0, Py_ssize_t p0) noexcept nogil:
+    """The sums i0 .. i0+rows, p0 .. p0+columns; inlined with constants for the first three, and for a_g if
+    it is 0: there is one group.
+    """
+    cdef vec s[8 * 2]
+    cdef const real *a = q.a + i0 * q.a_i
+    cdef const real *b = q.v + p0 * q.v_p
+    cdef real *out = q.out + i0 * q.out_i + p0 * q.out_p
+    cdef Py_ssize_t k
+    cdef int i, p
+    if q.bias != NULL:
+        for i in range(rows):
+            for p in range(columns):
+                s[2 * i + p] = load(q.bias + (p0 + p) * LANES)
+    elif q.row_bias != NULL:
+        for i in range(rows):
+            for p in range(columns):
+                s[2 * i + p] = broadcast(q.row_bias[i0 + i])
+    else:
+        for i in range(rows):
+            for p in range(columns):
+                s[2 * i + p] = broadcast(0)
+    if a_g:
+        for k from 0 <= k < q.terms by LANES:
+            add_terms(rows, columns, lanewise, q, a, b, min(LANES, q.terms - k), s)
+            a += a_g
+            b += LANES * q.v_k
+    else:
+        add_terms(rows, columns, lanewise, q, a, b, q.terms, s)
+    if q.epilogue == APPLY_RELU:
         for i in range(rows):
             for p in range(columns):
                 s[2 * i + p] = relu(s[2 * i + p])
@@ -79,6 +101,11 @@ cdef inline void micro_kernel(int rows, int columns, bint lanewise, const Gemm *
             for p in range(columns):
                 store(out + p * q.out_p, load(out + p * q.out_p) + s[2 * i + p])
             out += q.out_i
+    elif q.epilogue == MULTIPLY:
+        for i in range(rows):
+            for p in range(columns):
+                store(out + p * q.out_p, load(out + p * q.out_p) * s[2 * i + p])
+            out += q.out_i
     else:
         for i in range(rows):
             for p in range(columns):
@@ -86,44 +113,65 @@ cdef inline void micro_kernel(int rows, int columns, bint lanewise, const Gemm *
             out += q.out_i
 
 
-cdef inline void column_strip(int columns, bint lanewise, const Gemm *q, Py_ssize_t p) noexcept nogil:
+cdef inline void column_strip(int columns, bint lanewise, Py_ssize_t a_g, const Gemm *q,
+                              Py_ssize_t p) noexcept nogil:
     cdef Py_ssize_t i = 0, left
     while i + MR <= q.rows:
-        micro_kernel(MR, columns, lanewise, q, i, p)
+        micro_kernel(MR, columns, lanewise, a_g, q, i, p)
         i += MR
     left = q.rows - i
     if left == 1:
-        micro_kernel(1, columns, lanewise, q, i, p)
+        micro_kernel(1, columns, lanewise, a_g, q, i, p)
     elif left == 2:
-        micro_kernel(2, columns, lanewise, q, i, p)
+        micro_kernel(2, columns, lanewise, a_g, q, i, p)
     elif left == 3:
-        micro_kernel(3, columns, lanewise, q, i, p)
+        micro_kernel(3, columns, lanewise, a_g, q, i, p)
     elif left == 4:
-        micro_kernel(4, columns, lanewise, q, i, p)
+        micro_kernel(4, columns, lanewise, a_g, q, i, p)
     elif left == 5:
-        micro_kernel(5, columns, lanewise, q, i, p)
+        micro_kernel(5, columns, lanewise, a_g, q, i, p)
     elif left == 6:
-        micro_kernel(6, columns, lanewise, q, i, p)
+        micro_kernel(6, columns, lanewise, a_g, q, i, p)
     elif left == 7:
-        micro_kernel(7, columns, lanewise, q, i, p)
+        micro_kernel(7, columns, lanewise, a_g, q, i, p)
 
 
-cdef inline void gemm(bint lanewise, const Gemm *q) noexcept nogil:
+cdef inline void gemm(bint lanewise, Py_ssize_t a_g, const Gemm *q) noexcept nogil:
     cdef Py_ssize_t p = 0
     while q.rows == 1 and p + 8 <= q.columns:
         # with two sums at a time, each would wait for the 4 cycles of a multiply-add
-        micro_kernel(1, 8, lanewise, q, 0, p)
+        micro_kernel(1, 8, lanewise, a_g, q, 0, p)
         p += 8
     while p + 2 <= q.columns:
-        column_strip(2, lanewise, q, p)
+        column_strip(2, lanewise, a_g, q, p)
         p += 2
     if p < q.columns:
-        column_strip(1, lanewise, q, p)
+        column_strip(1, lanewise, a_g, q, p)
 
 
-cdef void gemm_broadcast(Gemm q) noexcept nogil:
-    gemm(False, &q)
+# With one of a's strides a constant the addresses of a tile fit the registers; left to itself the compiler
+# makes such copies for some callers and not for others (6x2, AVX2: 25 instructions for 12 multiply-adds, else
+# 31).
+
+cdef void gemm_nn(Gemm q) noexcept nogil:
+    """a row by row: a_k = 1."""
+    q.a_k = 1
+    gemm(False, 0, &q)
+
+
+cdef void gemm_tn(Gemm q) noexcept nogil:
+    """a transposed: a_i = 1; and v_k = LANES."""
+    q.a_i, q.v_k = 1, LANES
+    gemm(False, 0, &q)
 
 
 cdef void gemm_lanewise(Gemm q) noexcept nogil:
-    gemm(True, &q)
+    """a of vectors; v_p = LANES."""
+    q.v_p = LANES
+    gemm(True, 0, &q)
+
+
+cdef void gemm_grouped(Gemm q, Py_ssize_t a_g) noexcept nogil:
+    """a in panels: groups of LANES terms, a_g numbers apart; a_i = LANES, a_k = 1."""
+    q.a_i, q.a_k = LANES, 1
+    gemm(False, a_g, &q)

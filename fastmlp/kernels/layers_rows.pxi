@@ -1,182 +1,110 @@
-# A block of a network whose vectors are rows.
+# A layer for a block, with rows in the lanes of a vector.
 #
-# X and C are stored vector by vector: one vector of rows, and in it its features (of X) or units (of
-# C) follow one another. A weight is one number for all rows. A gradient is a sum over rows: each
-# weight has a vector of sums, whose lanes are added up once, at the end of a chunk.
-#
-# The forward pass goes in tiles of 4 units x ROW_VECTORS vectors (simd.h: 4 where there are 32 registers, 2
-# where there are 16), units outside, as what belongs to a unit is then at hand for all rows.
+# X and a are stored vector by vector: one vector of rows, and in it its features (of X) or units (of a)
+# follow one another; z, the raw outputs, the other way round. A weight is one number for all rows. A gradient
+# is a sum over rows: each weight has a vector of sums, whose lanes are added up once, at the end of a chunk.
 
-cdef void load_narrow(const Network *net, const Dataset *data, const int64_t *order, Py_ssize_t first,
-                      Py_ssize_t rows, real *X) noexcept nogil:
-    """X of rows first .. first+rows, turned over; zero in the lanes past the last row."""
-    cdef const real *x
-    cdef Py_ssize_t i, k, left, lane
-    for i from 0 <= i < rows by LANES:
-        left = min(LANES, rows - i)
-        if order == NULL and left == LANES:
-            x = data.X + (first + i) * net.d
-            for k in range(net.d):
-                for lane in range(LANES):
-                    X[k * LANES + lane] = x[lane * net.d + k]
-        else:
-            for lane in range(left):
-                x = data.X + row_index(order, first + i + lane) * net.d
-                for k in range(net.d):
-                    X[k * LANES + lane] = x[k]
-            for lane in range(left, LANES):
-                for k in range(net.d):
-                    X[k * LANES + lane] = 0
-        X += net.d * LANES
+cdef struct Delta:          # dL/dz of a layer, in whichever array it lies
+    real *d
+    Py_ssize_t unit, rows   # strides from unit to unit, and from one vector of rows to the next
 
 
-cdef inline void forward_units(int units, int columns, const Network *net, const Weights *W, Block *b,
-                               Py_ssize_t j, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
-    """B, C, and E += C W2, for units j .. j+units of vectors first..last, `columns` at a time.
-
-    Inlined with constants for the first two.
-    """
-    cdef vec c[4 * 4]
-    cdef vec x[4]
-    cdef vec e
-    cdef const real *X = b.X + first * net.d * LANES
-    cdef const real *w
-    cdef real *C = b.C + (first * net.h + j) * LANES
-    cdef real *E
-    cdef Py_ssize_t r, k, o
-    cdef int i, p
-    for r from first <= r <= last - columns by columns:
-        for i in range(units):
-            for p in range(columns):
-                c[i * columns + p] = broadcast(W.b1[j + i])
-        w = W.W1 + j
-        for k in range(net.d):
-            for p in range(columns):
-                x[p] = load(X + p * net.d * LANES)
-            for i in range(units):
-                for p in range(columns):
-                    c[i * columns + p] = add_products(c[i * columns + p], broadcast(w[i]), x[p])
-            w += net.h
-            X += LANES
-        X += (columns - 1) * net.d * LANES
-        for p in range(columns):
-            for i in range(units):
-                c[i * columns + p] = relu(c[i * columns + p])
-                store(C + i * LANES, c[i * columns + p])
-            C += net.h * LANES
-        w = W.W2 + j * net.m
-        E = b.F + r * LANES
-        for o in range(net.m):
-            for p in range(columns):
-                e = broadcast(W.b2[o]) if j == 0 else load(E + p * LANES)
-                for i in range(units):
-                    e = add_products(e, broadcast(w[i * net.m]), c[i * columns + p])
-                store(E + p * LANES, e)
-            w += 1
-            E += net.block
+cdef inline Delta delta_rows(const Network *net, int l, const Block *b) noexcept nogil:
+    if is_last(net, l):
+        return Delta(b.z, net.block, LANES)
+    if net.layers[l].slope_from_input:
+        return Delta(b.slopes[l], LANES, net.layers[l].n_out * LANES)
+    return Delta(b.a[l], LANES, net.layers[l].n_out * LANES)
 
 
-cdef inline void forward_all(int units, const Network *net, const Weights *W, Block *b,
-                             Py_ssize_t j) noexcept nogil:
-    """Units j .. j+units of all rows."""
+cdef inline const real *input_rows(int l, const Block *b) noexcept nogil:
+    """a_{l-1}."""
+    if l == 0:
+        return b.X
+    return b.a[l - 1]
+
+
+cdef void forward_rows(const Network *net, int l, const Weights *w, Block *b,
+                       bint with_slopes) noexcept nogil:
+    """a_l = f(z_l), z_l = [a_{l-1}, 1] W_l."""
+    cdef const Layer *layer = &net.layers[l]
     cdef Py_ssize_t R = vectors(b.rows)
-    forward_units(units, ROW_VECTORS, net, W, b, j, 0, R)
-    forward_units(units, 1, net, W, b, j, R - R % ROW_VECTORS, R)
+    cdef bint last = is_last(net, l)
+    cdef bint is_relu = not last and layer.activation == RELU
+    cdef real *out = b.z
+    cdef real *slopes = NULL
+    if not last:
+        out = b.a[l]
+        if with_slopes and layer.slope_from_input:
+            slopes = b.slopes[l]
+    gemm_tn(Gemm(
+        rows=layer.n_out, columns=R, terms=layer.n_in,
+        a=w.W, a_i=1, a_k=layer.n_out,
+        v=input_rows(l, b), v_p=layer.n_in * LANES, v_k=LANES,
+        bias=NULL, row_bias=w.bias,
+        out=out, out_i=net.block if last else LANES, out_p=LANES if last else layer.n_out * LANES,
+        epilogue=APPLY_RELU if is_relu else OVERWRITE))
+    if not last and not is_relu:
+        activate(layer.activation, out, slopes, R * layer.n_out * LANES)
 
 
-cdef void forward_narrow(const Network *net, const Weights *W, Block *b) noexcept nogil:
-    """B = A W1, C = ReLU(B), E = [C, 1] W2."""
-    cdef Py_ssize_t j = 0
-    while j + 4 <= net.h:
-        forward_all(4, net, W, b, j)
-        j += 4
-    if net.h - j == 1:
-        forward_all(1, net, W, b, j)
-    elif net.h - j == 2:
-        forward_all(2, net, W, b, j)
-    elif net.h - j == 3:
-        forward_all(3, net, W, b, j)
+cdef void weight_gradient_rows(const Network *net, int l, Block *b, Partial *part) noexcept nogil:
+    """dW_l += a_{l-1}' delta_l."""
+    cdef const Layer *layer = &net.layers[l]
+    cdef Delta delta = delta_rows(net, l, b)
+    cdef real *to = part.gradient_lanes + layer.weight_offset * LANES
+    cdef const real *a = input_rows(l, b)
+    cdef Epilogue epilogue = OVERWRITE if part.is_first else ACCUMULATE
+    if is_last(net, l):  # the other way round, as v_p must be LANES
+        gemm_lanewise(Gemm(
+            rows=layer.n_out, columns=layer.n_in, terms=vectors(b.rows),
+            a=delta.d, a_i=delta.unit, a_k=delta.rows,
+            v=a, v_p=LANES, v_k=layer.n_in * LANES,
+            bias=NULL, row_bias=NULL,
+            out=to, out_i=LANES, out_p=layer.n_out * LANES, epilogue=epilogue))
+        return
+    gemm_lanewise(Gemm(
+        rows=layer.n_in, columns=layer.n_out, terms=vectors(b.rows),
+        a=a, a_i=LANES, a_k=layer.n_in * LANES,
+        v=delta.d, v_p=delta.unit, v_k=delta.rows,
+        bias=NULL, row_bias=NULL,
+        out=to, out_i=layer.n_out * LANES, out_p=LANES, epilogue=epilogue))
 
 
-cdef inline void row_units(int units, Py_ssize_t d, Py_ssize_t h, Py_ssize_t m, const real *W1,
-                           const real *W2, const real *x, real *E) noexcept nogil:
-    """What forward_units does, for one row and without lanes; inlined with a constant for the units."""
-    cdef real c[4]
-    cdef const real *b1 = W1 + d * h
-    cdef Py_ssize_t k, o
-    cdef int i
-    for i in range(units):
-        c[i] = b1[i]
-    for k in range(d):
-        for i in range(units):
-            c[i] = add_product(c[i], W1[k * h + i], x[k])
-    for i in range(units):
-        c[i] = 0 if c[i] < 0 else c[i]
-    for o in range(m):
-        for i in range(units):
-            E[o] = add_product(E[o], W2[i * m + o], c[i])
+cdef void bias_gradient_rows(const Network *net, int l, Block *b, Partial *part) noexcept nogil:
+    """The last row of dW_l += sum delta_l, for a hidden layer; that of the last one is the objective's."""
+    cdef Delta delta = delta_rows(net, l, b)
+    cdef real *to = part.gradient_lanes + net.layers[l].bias_offset * LANES
+    cdef vec total
+    cdef Py_ssize_t j, r
+    for j in range(net.layers[l].n_out):
+        total = broadcast(0)
+        for r in range(vectors(b.rows)):
+            total = total + load(delta.d + r * delta.rows + j * LANES)
+        accumulate(part.is_first, to + j * LANES, total)
 
 
-cdef void forward_row(const real *parameters, Py_ssize_t d, Py_ssize_t h, Py_ssize_t m, const real *x,
-                      real *E) noexcept nogil:
-    """E of one row, with the same bits: in vectors it would leave all lanes but one empty.
-
-    3-4-1 from C: 62 ns in vectors, 20 ns so.
-    """
-    cdef const real *W2 = parameters + (d + 1) * h
-    cdef Py_ssize_t o, j = 0
-    for o in range(m):
-        E[o] = W2[h * m + o]
-    while j + 4 <= h:
-        row_units(4, d, h, m, parameters + j, W2 + j * m, x, E)
-        j += 4
-    while j < h:
-        row_units(1, d, h, m, parameters + j, W2 + j * m, x, E)
-        j += 1
-
-
-cdef void backward_narrow(const Network *net, const real *W, Block *b, Partial *sums) noexcept nogil:
-    """dW2 += D' dE, dB = (dE W2[:h]') * 1[B > 0], dW1 += A' dB; dE stands in b.F.
-
-    The bias row of W2 has no unit below it: W2 here has h rows, and its gradient is db2.
-    """
+cdef void input_gradient_rows(const Network *net, int l, const real *W, Block *b) noexcept nogil:
+    """delta_{l-1} = (delta_l W_l') f'(z_{l-1}); the bias row of W_l has no unit below it."""
+    cdef const Layer *layer = &net.layers[l]
+    cdef Delta delta = delta_rows(net, l, b), below = delta_rows(net, l - 1, b)
     cdef Py_ssize_t R = vectors(b.rows)
-    cdef Py_ssize_t j, r, k
-    cdef vec db
-    cdef real *g = sums.gradient_lanes
-    cdef Epilogue epilogue = OVERWRITE if sums.is_first else ACCUMULATE
-    if net.m == 1:
-        hidden_gradient_rows(HiddenGradient(
-            columns=net.h, terms=R, features=net.d,
-            f=b.F, f_t=LANES,
-            x=b.X, x_k=LANES, x_t=net.d * LANES,
-            C=b.C, C_p=LANES, C_t=net.h * LANES,
-            dW2=g + net.W2 * LANES, db1=g + net.b1 * LANES,
-            dW1=g, dW1_k=net.h * LANES, dW1_p=LANES, is_first=sums.is_first))
-        k = min(net.d, FUSED_FEATURES)
-    else:
-        gemm_lanewise(Gemm(
-            rows=net.m, columns=net.h, terms=R,
-            a=b.F, a_i=net.block, a_k=LANES,
-            v=b.C, v_p=LANES, v_k=net.h * LANES,
-            bias=NULL,
-            out=g + net.W2 * LANES, out_i=LANES, out_p=net.m * LANES, epilogue=epilogue))
-        gemm_broadcast(Gemm(
-            rows=net.h, columns=R, terms=net.m,
-            a=W + net.W2, a_i=net.m, a_k=1,
-            v=b.F, v_p=LANES, v_k=net.block,
-            bias=NULL,
-            out=b.C, out_i=LANES, out_p=net.h * LANES, epilogue=RELU_BACKWARD))
-        for j in range(net.h):
-            db = broadcast(0)
-            for r in range(R):
-                db = db + load(b.C + (r * net.h + j) * LANES)
-            accumulate(sums.is_first, g + (net.b1 + j) * LANES, db)
-        k = 0
-    if k < net.d:
-        gemm_lanewise(Gemm(
-            rows=net.d - k, columns=net.h, terms=R,
-            a=b.X + k * LANES, a_i=LANES, a_k=net.d * LANES,
-            v=b.C, v_p=LANES, v_k=net.h * LANES,
-            bias=NULL,
-            out=g + k * net.h * LANES, out_i=net.h * LANES, out_p=LANES, epilogue=epilogue))
+    gemm_nn(Gemm(
+        rows=layer.n_in, columns=R, terms=layer.n_out,
+        a=W + layer.weight_offset, a_i=layer.n_out, a_k=1,
+        v=delta.d, v_p=delta.rows, v_k=delta.unit,
+        bias=NULL, row_bias=NULL,
+        out=below.d, out_i=LANES, out_p=below.rows,
+        epilogue=prepare_slopes(net, l - 1, b.a[l - 1], R * layer.n_in * LANES)))
+
+
+cdef inline Epilogue prepare_slopes(const Network *net, int l, real *a, Py_ssize_t count) noexcept nogil:
+    """The epilogue that multiplies by f'(z_l); where it needs f' itself, that replaces a_l."""
+    cdef int activation = net.layers[l].activation
+    if activation == RELU:
+        return RELU_BACKWARD
+    if activation == IDENTITY:
+        return OVERWRITE
+    if not net.layers[l].slope_from_input:
+        replace_by_slopes(activation, a, count)
+    return MULTIPLY

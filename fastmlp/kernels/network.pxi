@@ -1,42 +1,48 @@
-# How a network and its rows lie in memory.
+# A network, and how its parameters lie in memory.
+#
+# A network is a chain of layers: layer l takes a_{l-1} (X for the first) to z_l = [a_{l-1}, 1] W_l, and
+# a_l = f_l(z_l). The last layer has no activation: its z are the raw outputs, and the objective says the
+# rest.
 #
 # Design.
-# (a) One pass: a block of rows goes forward, to its residual and back into the gradient while it is
-#     in cache. Nothing of size n*h exists.
-# (b) Two shapes of work. In a wide network the LANES of a vector are hidden units (layers_units.pxi), in a
-#     narrow one they are rows (layers_rows.pxi): a vector that the few hidden units would not fill.
-# (c) Parameters, gradient and moments lie in the order the kernels read, in a narrow network the
-#     plain one: W1, its bias row, W2, its bias row. A fit converts them at its start and end only.
+# (a) One pass: a block of rows goes forward, to its loss and back into the gradient while it is in cache.
+#     Nothing of size rows * units exists.
+# (b) Two layouts. The LANES of a vector are units (layers_units.pxi), or rows where the layers are too narrow
+#     to fill vectors (layers_rows.pxi).
+# (c) Parameters, gradient and moments lie in the order that the kernels read, with rows in lanes the plain
+#     one: W1, its bias row, W2, its bias row, …. A fit packs them at its start and unpacks them at its end.
+
+cdef enum Layout:
+    ROWS_IN_LANES
+    UNITS_IN_LANES
+
+cdef struct Layer:
+    Py_ssize_t n_in, n_out
+    Py_ssize_t n_out_padded         # n_out as it lies: with units in lanes up to whole vectors
+    Py_ssize_t plain_offset         # where W begins among the parameters as users have them,
+    Py_ssize_t weight_offset        # and where, packed, W without its bias row,
+    Py_ssize_t bias_offset          # and that row
+    Py_ssize_t transposed_offset    # where the weights begin among the transposed ones (layers_units.pxi)
+    int activation                  # of a hidden layer
+    bint slope_from_input           # its derivative needs z, not a: the forward pass keeps the derivative
 
 cdef struct Network:
-    Py_ssize_t d, h, m      # features, hidden units, outputs
-    bint narrow, tiny
-    Py_ssize_t width        # hidden units as they lie: h, or h up to whole vectors
-    Py_ssize_t b1, W2, b2   # where these begin among the parameters; W1 at 0
-    Py_ssize_t size         # numbers in a parameter vector, up to whole vectors
-    Py_ssize_t block        # rows in a block, whole vectors
+    int n_layers
+    Layer *layers
+    Layout layout
+    Py_ssize_t n_in, n_out
+    Py_ssize_t n_parameters         # as users have them
+    Py_ssize_t size                 # numbers in a packed parameter vector, up to whole vectors
+    Py_ssize_t transposed_size
+    Py_ssize_t block                # rows in a block, whole vectors; set for each pass (blocks_for)
+    double flops_per_row
+    Objective objective
+    FastPath fast                   # what replaces the chain's functions; NULL: nothing does
 
-cdef struct Weights:        # of a forward pass
-    const real *W1          # wide: one vector for each panel p and feature k, at p W1_p + k W1_k
-    Py_ssize_t W1_p, W1_k
-    const real *b1
-    const real *W2          # wide: panel by panel
-    const real *b2
-
-cdef struct Dataset:           # a data set
-    Py_ssize_t n
-    const real *X           # (n, d)
-    const real *Y           # (n, m), NULL where only predictions are wanted
-    const real *w           # (n,) sample weights; NULL: all ones
-    const real *blocks      # the same as load_block leaves it, block after block; NULL: not there
-
-cdef struct Block:          # rows under way, and where their C and F go
-    Py_ssize_t rows
-    const real *X           # wide: (rows, d); narrow: (vectors of rows, d) vectors
-    const real *Y           # (m, block)
-    const real *w           # (block,) or NULL
-    real *C                 # wide: (vectors of units, block) vectors; narrow: (vectors of rows, h)
-    real *F                 # (m, block): E, then F, then dL/dE
+cdef struct Weights:                # of a layer, for a forward pass
+    const real *W                   # units in lanes: a vector for each panel p and input k, p W_p + k W_k
+    Py_ssize_t W_p, W_k
+    const real *bias
 
 
 cdef inline Py_ssize_t ceiling(Py_ssize_t x, Py_ssize_t of) noexcept nogil:
@@ -52,157 +58,209 @@ cdef inline Py_ssize_t vectors(Py_ssize_t numbers) noexcept nogil:
     return ceiling(numbers, LANES)
 
 
-cdef bint is_narrow(Py_ssize_t h) noexcept nogil:
-    """Whether vectors of rows are better than vectors of units, of which the last is only partly filled.
+cdef inline bint is_last(const Network *net, int l) noexcept nogil:
+    return l == net.n_layers - 1
 
-    Measured, in shares of the FMA peak: narrow some 70 %, wide some 87 % of which h / width is of use. Below
-    16 units a wide network has too few vectors to hide a multiply-add's 4 cycles (4-8-1, AVX2: 25 % to 66 %);
-    above 64 a narrow one has more sums than the first-level cache holds.
+
+cdef double layer_flops(const Layer *layer) noexcept nogil:
+    """Of a row, forward and backward, all three products; 20 for an activation that is no selection."""
+    return 6.0 * layer.n_in * layer.n_out + (20.0 * layer.n_out if layer.activation > LAST_CHEAP else 0)
+
+
+cdef Layout choose_layout(const Network *net) noexcept nogil:
+    """Rows in lanes are better where vectors of units would be few, or only partly filled.
+
+    Measured with one hidden layer, in shares of the FMA peak: rows in lanes some 70 %; units some 87 %, of
+    which n_out / n_out_padded is of use. Below 16 units a layer has too few vectors to hide the 4 cycles of
+    a multiply-add (4-8-1, AVX2: 25 % with units in lanes, 66 % with rows); above 64 there are more sums of
+    rows than the first-level cache holds.
     """
-    return h < 16 or (h <= 64 and 80 * h < 65 * up_to_multiple(h, LANES))
+    cdef double rows_cost = 0, units_cost = 0, flops, filled
+    cdef Py_ssize_t units
+    cdef const Layer *layer
+    cdef int l
+    if net.n_layers == 1:
+        return ROWS_IN_LANES
+    for l in range(net.n_layers):
+        layer = &net.layers[l]
+        units = layer.n_in if is_last(net, l) else layer.n_out  # what the vectors of the layer are made of
+        flops = layer_flops(layer)
+        filled = <double> units / up_to_multiple(units, LANES)
+        rows_cost += flops * (1.0 / 65 if units <= 64 else 1e3)
+        units_cost += flops * (1.0 / (80 * filled) if units >= 16 else 1.0 / 20)
+    return ROWS_IN_LANES if rows_cost < units_cost else UNITS_IN_LANES
+
+
+cdef Py_ssize_t numbers_per_row(const Network *net) noexcept nogil:
+    """That a row takes in a block: X, what the hidden layers give, raw outputs and targets."""
+    cdef Py_ssize_t numbers = net.n_in + 2 * net.n_out
+    cdef int l
+    for l in range(net.n_layers - 1):
+        numbers += net.layers[l].n_out_padded * (2 if net.layers[l].slope_from_input else 1)
+    return numbers
 
 
 cdef Py_ssize_t max_block_rows(const Network *net) noexcept nogil:
-    """Rows whose X, Y, C and F stay in cache.
+    """Rows whose numbers stay in cache.
 
-    A wide network is content with the second level, of 1 MB, of which its weights need a part. A narrow one
-    uses each number for few operations, and wants the first, of 32 KB; below 8 vectors, adding to the sums
-    would take longer than the sums (200-12-1: 54 % of the peak with 2 vectors, 77 % with 8).
+    With units in lanes block and weights must fit the second level, of 1 MB. With rows in lanes there are few
+    operations for each number loaded, and the block must fit the first, of 32 KB; below 8 vectors, adding to
+    the sums would take longer than the sums (200-12-1: 54 % of the peak with 2 vectors, 77 % with 8).
     """
-    cdef Py_ssize_t row = (net.d + net.width + 2 * net.m) * sizeof(real)
-    if net.tiny:
-        return 2048
-    if net.narrow:
+    cdef Py_ssize_t row = numbers_per_row(net) * sizeof(real)
+    if net.fast.block_rows:
+        return net.fast.block_rows
+    if net.layout == ROWS_IN_LANES:
         return max(8 * LANES, min(32 * LANES, 16384 // row))
     return max(32, min(128, 655360 // row))
 
 
-cdef Network network(Py_ssize_t d, Py_ssize_t h, Py_ssize_t m, Py_ssize_t rows) noexcept nogil:
-    """The layout for passes over so many rows."""
-    cdef Network net
-    cdef Py_ssize_t blocks
-    net.d, net.h, net.m = d, h, m
-    net.narrow = is_narrow(h)
-    net.width = h if net.narrow else up_to_multiple(h, LANES)
-    net.b1 = net.width * d
-    net.W2 = net.b1 + net.width
-    net.b2 = net.W2 + net.width * m
-    net.size = up_to_multiple(net.b2 + m, LANES)
-    net.tiny = d <= TINY and h <= TINY and m == 1 and VECTOR_REGISTERS >= 32
-    # All of about a length, so that there is as much for each thread: 256 rows of 784-256-10 in float64 are
-    # 4 x 64, not 3 x 80 and 16 (two threads 1.72 times as fast as one, before 1.48).
-    blocks = ceiling(rows, max_block_rows(&net))
-    net.block = up_to_multiple(ceiling(rows, blocks), 2 * LANES)
-    return net
+cdef Network blocks_for(const Network *net, Py_ssize_t rows) noexcept nogil:
+    """The network with the size of the blocks for passes over so many rows.
 
-
-cdef void pack(const Network *net, const real *W1, const real *W2, real *W) noexcept nogil:
-    """W1 (d+1, h) and W2 (h+1, m) in the kernels' order; padding is left alone."""
-    convert(net, <real *> W1, <real *> W2, W, False)
-
-
-cdef void unpack(const Network *net, const real *W, real *W1, real *W2) noexcept nogil:
-    """What pack does, back."""
-    convert(net, W1, W2, <real *> W, True)
-
-
-cdef void convert(const Network *net, real *W1, real *W2, real *W, bint back) noexcept nogil:
-    cdef Py_ssize_t p, k, k0
-    if net.narrow:
-        move(W1, W, net.W2, back)
-        move(W2, W + net.W2, (net.h + 1) * net.m, back)
-        return
-    # Some features at a time: a feature of the next panel is then near in W1, the next one of the same panel
-    # in W. Panel by panel, each would be a page apart in W1.
-    for k0 from 0 <= k0 < net.d by 8:
-        for p in range(net.width // LANES):
-            for k in range(k0, min(k0 + 8, net.d)):
-                move(W1 + k * net.h + p * LANES, W + (p * net.d + k) * LANES,
-                     min(LANES, net.h - p * LANES), back)
-    move(W1 + net.d * net.h, W + net.b1, net.h, back)
-    convert_W2(net, W2, W + net.W2, back)
-    move(W2 + net.h * net.m, W + net.b2, net.m, back)
-
-
-cdef void convert_W2(const Network *net, real *W2, real *panels, bint back) noexcept nogil:
-    """W2 without its bias row, (h, m) and in panels."""
-    cdef Py_ssize_t j, o
-    if net.m == 1:
-        move(W2, panels, net.h, back)
-        return
-    for j in range(net.h):
-        for o in range(net.m):
-            move(W2 + j * net.m + o, panels + (j // LANES * net.m + o) * LANES + j % LANES, 1, back)
-
-
-cdef inline void move(real *plain, real *native, Py_ssize_t count, bint back) noexcept nogil:
-    if back:
-        memcpy(plain, native, count * sizeof(real))
-    else:
-        memcpy(native, plain, count * sizeof(real))
-
-
-cdef Weights native_weights(const Network *net, const real *W) noexcept nogil:
-    return Weights(W, net.d * LANES, LANES, W + net.b1, W + net.W2, W + net.b2)
-
-
-cdef Weights plain_weights(const Network *net, const real *W, real *panels) noexcept nogil:
-    """The weights as the user has them, W1 (d+1, h) and W2 (h+1, m) one after the other.
-
-    In a wide network the last panel of a row reads on into the next row, in lanes that forward_wide clears;
-    the bias row reads on into W2. Only W2 is brought into `panels` (width, m).
+    All of about a length, so that there is as much for each thread: 256 rows of 784-256-10 in float64 are
+    4 x 64, not 3 x 80 and 16 (two threads 1.72 times as fast as one, before 1.48).
     """
-    cdef const real *W2 = W + (net.d + 1) * net.h
-    cdef Weights w = Weights(W, LANES, net.h, W + net.d * net.h, W2, W2 + net.h * net.m)
-    if not net.narrow:
-        memset(panels, 0, net.width * net.m * sizeof(real))
-        convert_W2(net, <real *> W2, panels, False)
-        w.W2 = panels
-    return w
+    cdef Network sized = net[0]
+    cdef Py_ssize_t blocks = ceiling(rows, max_block_rows(net))
+    sized.block = up_to_multiple(ceiling(rows, blocks), 2 * LANES)
+    return sized
 
 
-cdef inline Py_ssize_t row_index(const int64_t *order, Py_ssize_t i) noexcept nogil:
-    return i if order == NULL else <Py_ssize_t> order[i]
+cdef void lay_out_parameters(Network *net) noexcept nogil:
+    """Set what follows from the sizes and activations of the layers."""
+    cdef Py_ssize_t plain = 0, packed = 0, transposed = 0
+    cdef bint units
+    cdef Layer *layer
+    cdef int l
+    net.n_in, net.n_out = net.layers[0].n_in, net.layers[net.n_layers - 1].n_out
+    net.layout = choose_layout(net)
+    units = net.layout == UNITS_IN_LANES
+    net.flops_per_row = 20.0 - 2.0 * net.n_in * net.layers[0].n_out  # 20 for being a row; X has no gradient
+    for l in range(net.n_layers):
+        layer = &net.layers[l]
+        layer.plain_offset = plain
+        plain += (layer.n_in + 1) * layer.n_out
+        layer.n_out_padded = layer.n_out
+        if units and not is_last(net, l):
+            layer.n_out_padded = up_to_multiple(layer.n_out, LANES)
+        layer.weight_offset = packed
+        if units and is_last(net, l):
+            packed += up_to_multiple(layer.n_in, LANES) * layer.n_out
+        else:
+            packed += layer.n_in * layer.n_out_padded
+        layer.bias_offset = packed
+        packed += layer.n_out_padded
+        layer.transposed_offset = transposed
+        if units and 0 < l < net.n_layers - 1:
+            transposed += up_to_multiple(layer.n_in, LANES) * layer.n_out
+        net.flops_per_row += layer_flops(layer)
+    net.n_parameters, net.size, net.transposed_size = plain, up_to_multiple(packed, LANES), transposed
 
 
-cdef inline Py_ssize_t block_size(const Network *net, const Dataset *data) noexcept nogil:
-    """Numbers in a loaded block: X, Y and, where there are weights, w."""
-    return net.block * (net.d + net.m + (data.w != NULL))
+cdef void pack(const Network *net, const real *plain, real *packed) noexcept nogil:
+    """Parameters in the kernels' order; padding is left alone."""
+    cdef int l
+    if net.layout == ROWS_IN_LANES:
+        memcpy(packed, plain, net.n_parameters * sizeof(real))
+        return
+    for l in range(net.n_layers):
+        pack_layer(net, l, plain, packed)
 
 
-cdef Block loaded(const Network *net, const Dataset *data, const real *base, Py_ssize_t rows,
-                  const Block *buffers) noexcept nogil:
-    """The block that load_block has put at base."""
-    cdef Block b = buffers[0]
-    b.rows = rows
-    b.X = base
-    b.Y = b.X + net.block * net.d
-    b.w = NULL
-    if data.w != NULL:
-        b.w = b.Y + net.block * net.m
-    return b
+cdef void unpack(const Network *net, const real *packed, real *plain) noexcept nogil:
+    """What pack does, back."""
+    cdef int l
+    if net.layout == ROWS_IN_LANES:
+        memcpy(plain, packed, net.n_parameters * sizeof(real))
+        return
+    for l in range(net.n_layers):
+        unpack_layer(net, l, packed, plain)
 
 
-cdef Block load_block(const Network *net, const Dataset *data, const int64_t *order, Py_ssize_t first,
-                      Py_ssize_t rows, real *base, const Block *buffers) noexcept nogil:
-    """Rows first .. first+rows (of `order`, where given), copied to base."""
-    cdef Block b = loaded(net, data, base, rows, buffers)
-    cdef real *X = base
-    cdef real *Y = base + net.block * net.d
-    cdef real *w = Y + net.block * net.m
-    cdef Py_ssize_t i, o
-    if net.narrow:
-        load_narrow(net, data, order, first, rows, X)
-    elif order == NULL:
-        b.X = data.X + first * net.d
-    else:
-        for i in range(rows):
-            memcpy(X + i * net.d, data.X + row_index(order, first + i) * net.d, net.d * sizeof(real))
-    if data.Y != NULL:
-        for o in range(net.m):
-            for i in range(rows):
-                Y[o * net.block + i] = data.Y[row_index(order, first + i) * net.m + o]
-    if data.w != NULL:
-        for i in range(rows):
-            w[i] = data.w[row_index(order, first + i)]
-    return b
+cdef void clear_padding(const Network *net, real *packed) noexcept nogil:
+    """Zeros in the unused lanes of the last panels."""
+    cdef const Layer *layer
+    cdef Py_ssize_t panels
+    cdef int l
+    if net.layout == ROWS_IN_LANES:
+        return
+    for l in range(net.n_layers):
+        layer = &net.layers[l]
+        if is_last(net, l):
+            if layer.n_in % LANES:
+                memset(packed + layer.weight_offset + layer.n_in // LANES * layer.n_out * LANES, 0,
+                       layer.n_out * LANES * sizeof(real))
+        elif layer.n_out % LANES:
+            panels = layer.n_out // LANES
+            memset(packed + layer.weight_offset + panels * layer.n_in * LANES, 0,
+                   layer.n_in * LANES * sizeof(real))
+            memset(packed + layer.bias_offset + panels * LANES, 0, LANES * sizeof(real))
+
+
+cdef inline Py_ssize_t panel_index(const Layer *layer, Py_ssize_t j, Py_ssize_t o) noexcept nogil:
+    """Where input j of output o of the last layer lies among its packed weights."""
+    return (j // LANES * layer.n_out + o) * LANES + j % LANES
+
+
+cdef void pack_layer(const Network *net, int l, const real *plain, real *packed) noexcept nogil:
+    """With units in lanes. Some inputs at a time: an input of the next panel is then near in W, the next one
+    of the same panel in `packed`. Panel by panel, each would be a page apart in W.
+    """
+    cdef const Layer *layer = &net.layers[l]
+    cdef const real *W = plain + layer.plain_offset
+    cdef real *to = packed + layer.weight_offset
+    cdef Py_ssize_t j, k, k0, o, p
+    memcpy(packed + layer.bias_offset, W + layer.n_in * layer.n_out, layer.n_out * sizeof(real))
+    if is_last(net, l):
+        for j in range(layer.n_in):
+            for o in range(layer.n_out):
+                to[panel_index(layer, j, o)] = W[j * layer.n_out + o]
+        return
+    for k0 from 0 <= k0 < layer.n_in by 8:
+        for p in range(layer.n_out_padded // LANES):
+            for k in range(k0, min(k0 + 8, layer.n_in)):
+                memcpy(to + (p * layer.n_in + k) * LANES, W + k * layer.n_out + p * LANES,
+                       min(LANES, layer.n_out - p * LANES) * sizeof(real))
+
+
+cdef void unpack_layer(const Network *net, int l, const real *packed, real *plain) noexcept nogil:
+    cdef const Layer *layer = &net.layers[l]
+    cdef real *W = plain + layer.plain_offset
+    cdef const real *of = packed + layer.weight_offset
+    cdef Py_ssize_t j, k, k0, o, p
+    memcpy(W + layer.n_in * layer.n_out, packed + layer.bias_offset, layer.n_out * sizeof(real))
+    if is_last(net, l):
+        for j in range(layer.n_in):
+            for o in range(layer.n_out):
+                W[j * layer.n_out + o] = of[panel_index(layer, j, o)]
+        return
+    for k0 from 0 <= k0 < layer.n_in by 8:
+        for p in range(layer.n_out_padded // LANES):
+            for k in range(k0, min(k0 + 8, layer.n_in)):
+                memcpy(W + k * layer.n_out + p * LANES, of + (p * layer.n_in + k) * LANES,
+                       min(LANES, layer.n_out - p * LANES) * sizeof(real))
+
+
+cdef inline Weights packed_weights(const Network *net, int l, const real *W) noexcept nogil:
+    cdef const Layer *layer = &net.layers[l]
+    return Weights(W + layer.weight_offset, layer.n_in * LANES, LANES, W + layer.bias_offset)
+
+
+cdef void transpose_weights(const Network *net, const real *W, real *transposed) noexcept nogil:
+    """With units in lanes, for the input gradients: the weights of the layers between hidden layers with
+    their inputs in the lanes, (panels of n_in, n_out) vectors. The padding of the last panel stays zero.
+    """
+    cdef const Layer *layer
+    cdef const real *of
+    cdef real *to
+    cdef Py_ssize_t j, k
+    cdef int l
+    for l in range(1, net.n_layers - 1):
+        layer = &net.layers[l]
+        of = W + layer.weight_offset
+        to = transposed + layer.transposed_offset
+        for j in range(layer.n_out):
+            for k in range(layer.n_in):
+                to[(k // LANES * layer.n_out + j) * LANES + k % LANES] = of[
+                    (j // LANES * layer.n_in + k) * LANES + j % LANES]

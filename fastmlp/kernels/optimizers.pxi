@@ -14,18 +14,53 @@ cdef struct Optimizer:
     double clip_norm        # of the gradient, at most; 0: any
     int64_t steps           # taken so far
 
+cdef enum Shape:
+    CONSTANT
+    COSINE
+    COSLOG
+    INVERSE
+
+SCHEDULES = ("constant", "cosine", "coslog", "inverse")  # in the order of the enum
+
+cdef struct Schedule:       # of the learning rate; fastmlp/schedules.py has the formulas
+    int shape
+    double cycles
+    double power
+    double time_unit        # what an epoch counts as, for INVERSE
+    double time_before      # epochs before this fit, times their unit
+    double warmup           # share of the steps in which the rate rises from 0
+
+cdef double PI = 3.141592653589793
+
+
+cdef double schedule_factor(const Schedule *s, double step, double steps, double epoch) noexcept nogil:
+    """Of the learning rate in a step of so many, from 0 on."""
+    cdef double t = step / steps
+    if t < s.warmup:
+        return min(1.0, (step + 1) / (s.warmup * steps))
+    t = (t - s.warmup) / (1 - s.warmup)
+    if s.shape == COSINE:
+        return (1 + cos(PI * t)) / 2
+    if s.shape == COSLOG:
+        return (1 - cos(2 * PI * log2(1 + (pow(2, s.cycles) - 1) * t))) / 2
+    if s.shape == INVERSE:
+        return pow(1 + s.time_before + s.time_unit * epoch, -s.power)
+    return 1
+
 
 cdef inline Py_ssize_t n_state_vectors(const Optimizer *o) noexcept nogil:
     """How many of its two moments the optimizer reads and writes."""
     return 2 if o.adam else o.momentum != 0
 
 
-cdef void add_penalty(real *gradient, const real *W, Py_ssize_t size, double l2) noexcept nogil:
-    """The gradient of l2/2 sum W**2, for one matrix without its bias row."""
-    cdef Py_ssize_t i
+cdef void add_penalty(const Network *net, real *gradient, const real *W, double l2) noexcept nogil:
+    """The gradient of l2/2 sum W**2, without the bias rows."""
     cdef real factor = <real> l2
-    for i in range(size):
-        gradient[i] += factor * W[i]
+    cdef Py_ssize_t i
+    cdef int l
+    for l in range(net.n_layers):
+        for i in range(net.layers[l].weight_offset, net.layers[l].bias_offset):
+            gradient[i] += factor * W[i]
 
 
 cdef void clip(real *gradient, Py_ssize_t size, double max_norm) noexcept nogil:
@@ -45,9 +80,9 @@ cdef void clip(real *gradient, Py_ssize_t size, double max_norm) noexcept nogil:
             gradient[i] *= <real> factor
 
 
-cdef void sgd_step(const Optimizer *o, real *p, const real *g, real *velocity,
+cdef void sgd_step(const Optimizer *o, double rate_factor, real *p, const real *g, real *velocity,
                    Py_ssize_t size) noexcept nogil:
-    cdef real rate = <real> o.learning_rate
+    cdef real rate = <real> (rate_factor * o.learning_rate)
     cdef real momentum = <real> o.momentum
     cdef vec v
     cdef Py_ssize_t i
@@ -61,31 +96,32 @@ cdef void sgd_step(const Optimizer *o, real *p, const real *g, real *velocity,
         store(p + i, load(p + i) - rate * v)
 
 
-cdef void adam_step(const Optimizer *o, real *p, const real *g, real *m_, real *v_,
-                    Py_ssize_t size) noexcept nogil:
+cdef void adam_step(const Optimizer *o, double rate_factor, real *p, const real *g, real *first,
+                    real *second, Py_ssize_t size) noexcept nogil:
     cdef real beta1 = <real> o.beta1
     cdef real beta2 = <real> o.beta2
     cdef real rest1 = <real> (1 - o.beta1)
     cdef real rest2 = <real> (1 - o.beta2)
-    cdef real rate = <real> (o.learning_rate / (1 - pow(o.beta1, o.steps)))
+    cdef double learning_rate = rate_factor * o.learning_rate
+    cdef real rate = <real> (learning_rate / (1 - pow(o.beta1, o.steps)))
     cdef real root = <real> (1 / sqrt(1 - pow(o.beta2, o.steps)))
     cdef real eps = <real> o.eps
-    cdef real keep = <real> (1 - o.learning_rate * o.weight_decay)
+    cdef real keep = <real> (1 - learning_rate * o.weight_decay)
     cdef vec m, v
     cdef Py_ssize_t i
     for i from 0 <= i < size by LANES:
-        m = beta1 * load(m_ + i) + rest1 * load(g + i)
-        v = beta2 * load(v_ + i) + rest2 * load(g + i) * load(g + i)
-        store(m_ + i, m)
-        store(v_ + i, v)
+        m = beta1 * load(first + i) + rest1 * load(g + i)
+        v = beta2 * load(second + i) + rest2 * load(g + i) * load(g + i)
+        store(first + i, m)
+        store(second + i, v)
         store(p + i, keep * load(p + i) - quotient(rate * m, square_root(v) * root + eps))
 
 
-cdef void optimizer_step(Optimizer *o, real *p, const real *g, real *m_, real *v_,
+cdef void optimizer_step(Optimizer *o, double rate_factor, real *p, const real *g, real *first, real *second,
                          Py_ssize_t size) noexcept nogil:
-    """Move p against g; `m_` and `v_` (size,) are the optimizer's memory."""
+    """Move p against g; `first` and `second` (size,) are the optimizer's memory."""
     o.steps += 1
     if o.adam:
-        adam_step(o, p, g, m_, v_, size)
+        adam_step(o, rate_factor, p, g, first, second, size)
     else:
-        sgd_step(o, p, g, m_, size)
+        sgd_step(o, rate_factor, p, g, first, size)

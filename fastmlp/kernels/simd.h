@@ -146,6 +146,19 @@ static inline vec mask_tail(vec v, ptrdiff_t n)
     return (vec)((mask)v & keep);
 }
 
+/* Selections; a comparison with NaN is false. */
+static inline vec select_lanes(mask condition, vec value, vec otherwise)
+{
+    return (vec)(((mask)value & condition) | ((mask)otherwise & ~condition));
+}
+static inline vec where_positive(vec v, vec value, vec otherwise) { return select_lanes(v > 0, value, otherwise); }
+static inline vec where_zero(vec v, vec value, vec otherwise) { return select_lanes(v == 0, value, otherwise); }
+static inline vec where_less(vec a, vec b, vec value, vec otherwise)
+{
+    return select_lanes(a < b, value, otherwise);
+}
+static inline vec magnitude(vec v) { return where_positive(v, v, -v); }
+
 #else
 
 #define MR 4
@@ -164,6 +177,10 @@ static inline vec relu(vec b) { return b < 0 ? 0 : b; }
 static inline vec square_root(vec v) { return SQRT(v); }
 static inline vec relu_backward(vec c, vec dc) { return c == 0 ? 0 : dc; }
 static inline vec mask_tail(vec v, ptrdiff_t n) { return n > 0 ? v : 0; }
+static inline vec where_positive(vec v, vec value, vec otherwise) { return v > 0 ? value : otherwise; }
+static inline vec where_zero(vec v, vec value, vec otherwise) { return v == 0 ? value : otherwise; }
+static inline vec where_less(vec a, vec b, vec value, vec otherwise) { return a < b ? value : otherwise; }
+static inline vec magnitude(vec v) { return v > 0 ? v : -v; }
 
 #endif
 

@@ -21,12 +21,12 @@ def save_tensors(path, tensors, metadata):
     write_whole(path, save(tensors, metadata | {DIGEST: _digest(tensors, metadata)}))
 
 
-def load_tensors(path, kind, version, build):
+def load_tensors(path, kind, versions, build):
     """Return build(tensors, metadata) for a file that `save_tensors` wrote.
 
-    Its metadata must say ``format`` `kind` and ``format_version`` `version`. Whatever is wrong with the
-    content, found here or by `build` (which need not look out for missing keys and wrong types), becomes a
-    ValueError that names the path; what the system has against the file stays an OSError.
+    Its metadata must say ``format`` `kind` and a ``format_version`` of `versions`, the newest last. Whatever
+    is wrong with the content, found here or by `build` (which need not look out for missing keys and wrong
+    types), becomes a ValueError that names the path; what the system has against the file stays an OSError.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -36,11 +36,11 @@ def load_tensors(path, kind, version, build):
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != kind:
-                raise ValueError(f"its metadata do not say format {kind!r}; found {sorted(metadata)}")
-            if metadata.get("format_version") != str(version):
+                raise ValueError(f"its metadata have no format={kind!r}; found {sorted(metadata)}")
+            if metadata.get("format_version") not in map(str, versions):
                 raise ValueError(
-                    f"format version {metadata.get('format_version')}, and this fastmlp reads version "
-                    f"{version}; install the fastmlp that wrote it"
+                    f"format version {metadata.get('format_version')}, and this fastmlp reads versions up to "
+                    f"{versions[-1]}; install the fastmlp that wrote it"
                 )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         digest = metadata.pop(DIGEST, None)

@@ -1,0 +1,1 @@
+"""Files, and networks in the forms that other programs take: behind the methods of `MLP`."""
