@@ -67,7 +67,7 @@ def extension(name, flags=(), macros=()):
         extra_compile_args=[*COMMON, *flags, *check_flags],
         extra_link_args=check_flags,
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), *macros, *check_macros],
-        depends=["fastmlp/kernels/simd.h", "fastmlp/kernels/cpu.h"],
+        depends=[f"fastmlp/kernels/{header}.h" for header in ("simd", "elementwise", "cpu")],
     )
 
 

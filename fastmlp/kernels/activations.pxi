@@ -22,6 +22,9 @@ cdef extern from "elementwise.h" nogil:
     vec vec_silu_slope(vec x, vec *slope)
     vec vec_gelu_slope(vec x, vec *slope)
     vec vec_mish_slope(vec x, vec *slope)
+    double SELU_SCALE
+    double SELU_ALPHA
+    double LEAK
 
 cdef enum Activation:
     IDENTITY
@@ -43,8 +46,6 @@ ACTIVATIONS = (  # in the order of the enum
     "identity", "relu", "leaky_relu", "elu", "selu", "tanh", "logistic", "softplus", "silu", "gelu", "mish",
 )
 
-cdef double SELU_SCALE = 1.0507009873554805
-cdef double SELU_ALPHA = 1.6732632423543772
 
 
 cdef inline bint slope_needs_input(int kind) noexcept nogil:
@@ -116,7 +117,7 @@ cdef void replace_by_slopes(int kind, real *a, Py_ssize_t count) noexcept nogil:
     elif kind == LEAKY_RELU:
         for i from 0 <= i < count by LANES:
             v = load(a + i)
-            store(a + i, where_positive(v, one, broadcast(<real> 0.01) + (v - v)))  # v - v: NaN stays NaN
+            store(a + i, where_positive(v, one, broadcast(<real> LEAK) + (v - v)))  # v - v: NaN stays NaN
     elif kind == ELU:
         for i from 0 <= i < count by LANES:
             v = load(a + i)
