@@ -37,7 +37,7 @@ DIRECTIVES = dict(
     wraparound=False,
     cdivision=True,
     initializedcheck=False,
-    # no module keeps anything that changes; tests/test_threads.py predicts and fits from many threads
+    # no module keeps anything that changes; tests/faults/test_threads.py predicts and fits from many threads
     freethreading_compatible=True,
 )
 

@@ -46,8 +46,6 @@ ACTIVATIONS = (  # in the order of the enum
     "identity", "relu", "leaky_relu", "elu", "selu", "tanh", "logistic", "softplus", "silu", "gelu", "mish",
 )
 
-
-
 cdef inline bint slope_needs_input(int kind) noexcept nogil:
     return kind == SILU or kind == GELU or kind == MISH
 

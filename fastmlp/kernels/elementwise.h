@@ -25,7 +25,7 @@ typedef int32_t lane_int;
 #define EXPM1_LOWEST -20.0f             /* below it is -1 */
 #define EXP_TERMS 6                     /* of Taylor's series, error 5e-9 where |r| <= ln(2) / 2 */
 #define LOG_TERMS 5                     /* error 2e-9 */
-#define ERF_TERMS 9                     /* error 2e-9 where |x| <= 3/4 */
+#define ERF_TERMS 12                    /* error 1e-10 where |x| <= 1 */
 #define SUBNORMAL_SHIFT 24
 #else
 #define SINGLE 0
@@ -40,7 +40,7 @@ typedef int64_t lane_int;
 #define EXPM1_LOWEST -40.0
 #define EXP_TERMS 12                    /* error 5e-18 */
 #define LOG_TERMS 10
-#define ERF_TERMS 17
+#define ERF_TERMS 19
 #define SUBNORMAL_SHIFT 54
 #endif
 
@@ -68,41 +68,41 @@ static const real LOG_SERIES[10] = {
     2.0 / 3, 2.0 / 5, 2.0 / 7, 2.0 / 9, 2.0 / 11,
     2.0 / 13, 2.0 / 15, 2.0 / 17, 2.0 / 19, 2.0 / 21};
 /* erf(x) / x - 1 as a series in x^2: by itself smaller than 1, its rounding counts less. */
-static const real ERF_SERIES[17] = {
+static const real ERF_SERIES[19] = {
     0.128379167095512574, -0.376126389031837525, 0.112837916709551257, -0.0268661706451312518,
     0.00522397762544218784, -0.000854832702345085283, 0.000120553329817896643, -0.000014925650358406251,
     1.64621143658892474e-6, -1.63658446912349243e-7, 1.48071928158792172e-8, -1.22905553017179274e-9,
     9.42275906465041097e-11, -6.71136685516411038e-12, 4.46322426328647734e-13, -2.78351620721092135e-14,
-    1.63426140953671519e-15};
+    1.63426140953671519e-15, -9.06397084280867248e-17, 4.76334804051506812e-18};
 /* (tanh(x) / x - 1) / x^2 as a polynomial in x^2, |x| <= 5/8, by Chebyshev's expansion; and
- * (1 + 2 t) e^(t^2) erfc(t) as a polynomial in u = (t - 15/4) / (t + 15/4), by Chebyshev's expansion over all
- * t >= 0 (the form of Shepherd and Laframboise, Math. Comp. 36, 1981): error 5e-9 of 13 terms, 4e-18 of 25. */
+ * (1 + 3/2 s) e^(s^2 / 2) erfc(s / sqrt(2)) as one in u = (s - 21/4) / (s + 21/4), over all s >= 0 (the form of
+ * Shepherd and Laframboise, Math. Comp. 36, 1981). */
 #if SINGLE
 #define TANH_TERMS 6
 static const real TANH[6] = { /* error 7e-10 */
     -0.333333331560308866, 0.133333009666536015, -0.0539586242219203153, 0.0217636337075132234,
     -0.0083264023251604049, 0.00227270492527150607};
-#define ERFCX_TERMS 13
-static const real ERFCX[13] = {
-    1.23751263003269936, -0.140240658321386411, 0.0035854953140630898, 0.0822784199834704666,
-    -0.108805227549499531, 0.0922907695913037828, -0.0586854404936311074, 0.028409252364127258,
-    -0.00977008718336823362, 0.00167591221798113118, 0.000330167456272280649, -0.000224116746744160212,
-    0.0000220467189056940245};
+#define TAIL_TERMS 13
+static const real TAIL[13] = { /* error 3e-9 */
+    1.30441609695017095, -0.132050923944469133, -0.0120644310711035713, 0.0995489355980006806,
+    -0.122688035107496375, 0.10065268045296769, -0.0622166035898712873, 0.029129322406099285,
+    -0.00948785538875776642, 0.00135039401497575285, 0.000444210446880945471, -0.000216992959224193615,
+    0.0000100389925517094785};
 #else
 #define TANH_TERMS 12
 static const real TANH[12] = { /* error 2e-18 */
     -0.333333333333333328, 0.133333333333329735, -0.0539682539678216769, 0.0218694885157846477,
     -0.00886323503291750207, 0.00359212086098987124, -0.00145576842000949066, 0.000589625530091059719,
     -0.000237477686338023164, 0.0000923463091431063, -0.0000309488902965279988, 6.36330952026345198e-6};
-#define ERFCX_TERMS 25
-static const real ERFCX[25] = {
-    1.23751263083782758, -0.140240598585546962, 0.00358541548546442937, 0.0822767384901452077,
-    -0.108803930141748857, 0.0923043211603774778, -0.0586933985896367741, 0.0283622774189564043,
-    -0.00974657955802927553, 0.00175562585289529536, 0.00029371366559134482, -0.000290154080540841711,
-    0.0000516490988926824034, 0.0000223842391550822298, -0.0000114441462377005234, -9.73559896736774934e-7,
-    1.75163764884906214e-6, -5.72182306032240875e-8, -2.58668507161558854e-7, 2.32635087088591237e-8,
-    3.86753342422223568e-8, -3.74421008096201864e-9, -5.17399021401130963e-9, 3.1114333809799252e-10,
-    4.25147144479638978e-10};
+#define TAIL_TERMS 25
+static const real TAIL[25] = { /* error 1e-18 */
+    1.30441609763529849, -0.132050855811360549, -0.0120644991035726111, 0.099547013926363842,
+    -0.122686927192951737, 0.100668211661794073, -0.0622234185478262339, 0.029075249361139821,
+    -0.00946763933200761187, 0.00144284746022678847, 0.000412642650223884916, -0.000294796253519317822,
+    0.0000360126818526668108, 0.0000276570340899061587, -0.0000103592702836284525, -2.01707688237899423e-6,
+    1.74855870782096411e-6, 1.1404518012587799e-7, -2.74701531524412737e-7, -3.74799147334566935e-9,
+    4.25052713469619154e-8, 1.23950064289549349e-11, -5.75371888261605312e-9, -9.2868283868278957e-12,
+    4.72687040104696865e-10};
 #endif
 
 static inline vec clamp(vec x, real low, real high)
@@ -237,14 +237,15 @@ static inline vec vec_silu_slope(vec x, vec *slope)
     return where_positive(x, x, within_range(x)) * first * second;
 }
 
-/* tanh(softplus(x)) as two factors: with e = e^x it is (e^2 + 2 e) / (e^2 + 2 e + 2); or, where x > 0, with
- * e = e^-x, (1 + 2 e) / (1 + 2 e + 2 e^2). */
+/* tanh(softplus(x)) as two factors: with e = e^x it is e (1 - e (1 + e) / (2 + e (2 + e))); or, where x > 0,
+ * with e = e^-x, 1 - 2 e^2 / (1 + 2 e (1 + e)). What is taken off counts little: 2.5 units, else 3.9. */
 static inline vec mish_factors(vec x, vec *second)
 {
-    vec after, first = exp_factors(-magnitude(x), &after), e = first * after;
-    vec above = 1 + 2 * e, below = e * (e + 2);
-    *second = where_positive(x, broadcast(1), after);
-    return where_positive(x, above, first * (e + 2)) / where_positive(x, above + 2 * e * e, below + 2);
+    vec after, first = exp_factors(-magnitude(x), &after), e = first * after, one = broadcast(1);
+    vec off = where_positive(x, 2 * e * e, e * (1 + e)) / where_positive(x, 1 + 2 * e * (1 + e), 2 + e * (2 + e));
+    vec whole = where_positive(x, one, first);
+    *second = where_positive(x, one, after);
+    return whole - whole * off;
 }
 
 static inline vec vec_mish(vec x)
@@ -271,59 +272,44 @@ static inline vec square_error(vec x, vec square)
 #endif
 }
 
-/* e^(t^2) erfc(t) for t >= 0. */
-static inline vec erfcx(vec t)
+/* erfc(|x| / sqrt(2)) / 2, the tail of the normal distribution, is numerator / denominator * second; and
+ * e^(-x^2 / 2) is density * second. What the square loses goes into the reduced argument of e. */
+static inline vec normal_tail(vec x, vec *denominator, vec *density, vec *second)
 {
-    vec u = (t - (real)3.75) / (t + (real)3.75);
-    return polynomial(u, ERFCX, ERFCX_TERMS) / (1 + 2 * t);
+    ints n, half;
+    vec s = clamp(magnitude(x), 0, SINGLE ? (real)20 : (real)50), square = s * s, lost = square_error(s, square);
+    vec r = reduce(clamp((real)-0.5 * square, (real)EXP_LOWEST, 0), &n) - (real)0.5 * lost;
+    vec e = expm1_reduced(r), p = polynomial((s - (real)5.25) / (s + (real)5.25), TAIL, TAIL_TERMS);
+    half = n >> 1;
+    *second = power_of_2(n - half);
+    *density = (e + 1) * power_of_2(half);
+    *denominator = 2 + 3 * s;
+    return add_products(p, p, e) * power_of_2(half); /* p (1 + e) in one rounding */
 }
 
-/* e^(-x^2 / divisor) as two factors; divisor 1 or 2. */
-static inline vec gaussian_factors(vec x, real divisor, vec *second)
-{
-    vec bounded = clamp(x, SINGLE ? (real)-20 : (real)-50, SINGLE ? (real)20 : (real)50);
-    vec square = bounded * bounded, lost = square_error(bounded, square);
-    vec first = exp_factors(-square / divisor, second);
-    return first - first * (lost / divisor);
-}
-
-/* erf(x) for |x| < 3/4: beyond, other terms would be needed, and 1 - erf lost. */
-#define NEAR ((real)0.75)
+/* erf(x) for |x| <= 1. */
 static inline vec erf_near(vec x) { return add_products(x, x, polynomial(x * x, ERF_SERIES, ERF_TERMS)); }
-
-static inline vec vec_erfc(vec x)
-{
-    vec t = clamp(magnitude(x), 0, SINGLE ? (real)20 : (real)50);
-    vec second, first = gaussian_factors(x, 1, &second), tail = first * erfcx(t) * second;
-    tail = where_less(x, (vec){0}, 2 - tail, tail);
-    return where_less(t, broadcast(NEAR), 1 - erf_near(x), tail);
-}
 
 static inline vec vec_erf(vec x)
 {
-    vec far = 1 - vec_erfc(magnitude(x));
+    vec denominator, density, second;
+    vec numerator = normal_tail(x * (real)1.4142135623730950, &denominator, &density, &second);
+    vec far = 1 - 2 * (numerator / denominator * second);
     far = where_less(x, (vec){0}, -far, far);
-    return where_less(magnitude(x), broadcast(NEAR), erf_near(x), far);
-}
-
-/* The normal distribution's tail, erfc(|x| / sqrt(2)) / 2, as two factors, and e^(-x^2 / 2). */
-static inline vec normal_tail(vec x, vec *second, vec *density)
-{
-    vec t = clamp(magnitude(x), 0, SINGLE ? (real)20 : (real)50) * (real)0.70710678118654752;
-    vec first = gaussian_factors(x, 2, second), half = broadcast((real)0.5);
-    *density = first * *second;
-    first = half * erfcx(t) * first;
-    first = where_less(t, broadcast(NEAR), half - half * erf_near(t), first);
-    *second = where_less(t, broadcast(NEAR), broadcast(1), *second);
-    return first;
+    return where_less(magnitude(x), broadcast(1), erf_near(x), far);
 }
 
 static inline vec vec_gelu_slope(vec x, vec *slope)
 {
-    vec second, density, first = normal_tail(x, &second, &density), tail = first * second;
-    vec normal = where_positive(x, 1 - tail, tail);
-    *slope = normal + within_range(x) * ((real)0.39894228040143268 * density);
-    return where_positive(x, x * (1 - tail), within_range(x) * first * second);
+    vec denominator, density, second, half = broadcast((real)0.5), one = broadcast(1);
+    vec numerator = normal_tail(x, &denominator, &density, &second), tail, bounded = within_range(x);
+    vec near = half + half * erf_near(x * (real)0.70710678118654752);
+    tail = numerator / denominator * second;
+    tail = where_positive(x, one - tail, tail); /* the distribution function */
+    tail = where_less(magnitude(x), one, near, tail);
+    *slope = tail + bounded * ((real)0.39894228040143268 * (density * second));
+    /* for x < -1 in fewer roundings than x times that */
+    return where_less(x, -one, bounded / denominator * numerator * second, x * tail);
 }
 
 static inline vec vec_gelu(vec x)
@@ -340,7 +326,6 @@ static inline vec vec_log(vec x) { return (vec)log(x); }
 static inline vec vec_log1p(vec x) { return (vec)log1p(x); }
 static inline vec vec_tanh(vec x) { return (vec)tanh(x); }
 static inline vec vec_erf(vec x) { return (vec)erf(x); }
-static inline vec vec_erfc(vec x) { return (vec)erfc(x); }
 static inline vec vec_logistic(vec x) { double e = exp(-fabs(x)); return (vec)((x > 0 ? 1 : e) / (1 + e)); }
 static inline vec vec_softplus(vec x) { return (vec)((x > 0 ? x : 0) + log1p(exp(-fabs(x)))); }
 static inline vec vec_leaky_relu(vec x) { return x > 0 ? x : (vec)LEAK * x; }

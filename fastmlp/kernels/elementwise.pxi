@@ -2,10 +2,9 @@
 
 cdef extern from "elementwise.h" nogil:
     vec vec_erf(vec x)
-    vec vec_erfc(vec x)
 
 ELEMENTWISE = (
-    "exp", "expm1", "log", "log1p", "tanh", "logistic", "erf", "erfc", "softplus", "elu", "selu", "leaky_relu",
+    "exp", "expm1", "log", "log1p", "tanh", "logistic", "erf", "softplus", "elu", "selu", "leaky_relu",
     "silu", "gelu", "mish", "silu_slope", "gelu_slope", "mish_slope",
 )
 
@@ -27,24 +26,22 @@ cdef inline vec elementwise_of(int which, vec x) noexcept nogil:
     if which == 6:
         return vec_erf(x)
     if which == 7:
-        return vec_erfc(x)
-    if which == 8:
         return vec_softplus(x)
-    if which == 9:
+    if which == 8:
         return vec_elu(x)
-    if which == 10:
+    if which == 9:
         return vec_selu(x)
-    if which == 11:
+    if which == 10:
         return vec_leaky_relu(x)
-    if which == 12:
+    if which == 11:
         return vec_silu(x)
-    if which == 13:
+    if which == 12:
         return vec_gelu(x)
-    if which == 14:
+    if which == 13:
         return vec_mish(x)
-    if which == 15:
+    if which == 14:
         vec_silu_slope(x, &slope)
-    elif which == 16:
+    elif which == 15:
         vec_gelu_slope(x, &slope)
     else:
         vec_mish_slope(x, &slope)

@@ -1,19 +1,20 @@
 """Forged files, what a loader may make of them, and a fuzz target. The tests are in test_hostile_files.py.
 
     pip install atheris
-    python tests/fuzz_files.py -max_total_time=600 -timeout=10 FOUND tests/corpus
+    python tools/fuzz_files.py -max_total_time=600 -timeout=10 FOUND tests/faults/corpus
 
 The second line takes libFuzzer's arguments. It begins with the folders' files and those of `forged`, and
 puts new ones into the folder FOUND. A changed file is refused for its digest, and nothing behind that would
 ever be reached: so most of what the fuzzer changes gets the digest that fits.
 
-    python tests/fuzz_files.py -merge=1 LEFT FOUND
+    python tools/fuzz_files.py -merge=1 LEFT FOUND
 
 copies to LEFT what reaches more than all that is in LEFT does.
 
-    python tests/fuzz_files.py --write-corpus
+    python tools/fuzz_files.py --write-corpus
 
-writes the files of `forged` that can be used to tests/corpus; the others there are what the fuzzer found.
+writes the files of `forged` that can be used to tests/faults/corpus; the others there are what the fuzzer
+found.
 """
 
 import contextlib
@@ -45,7 +46,7 @@ else:
     from fastmlp import MLP, Trainer
     from fastmlp.io import files
 
-CORPUS = Path(__file__).with_name("corpus")
+CORPUS = Path(__file__).parents[1] / "tests" / "faults" / "corpus"
 SIZES = (2, 3, 1)
 X = np.array([[0, 1], [1, 0], [2, 1], [1, 2], [3, 1], [0, 3]], dtype=np.float32)  # 6 rows: see `stuck`
 Y = np.array([1, 2, 0, 3, 1, 2], dtype=np.float32)

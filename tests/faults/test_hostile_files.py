@@ -3,20 +3,18 @@
 The forged files are made in fuzz_files.py; what its fuzzer found interesting is in the folder corpus.
 """
 
-import importlib.util
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import fuzz_files as files
 import numpy as np
 import pytest
 
 from fastmlp import MLP, Trainer
 
-spec = importlib.util.spec_from_file_location("fuzz_files", Path(__file__).with_name("fuzz_files.py"))
-files = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(files)
+TOOLS = Path(files.__file__).parent
 X, Y = files.X, files.Y
 
 FORGED = files.forged()
@@ -128,7 +126,7 @@ def test_the_corpus_is_small_and_has_what_can_be_used():
 
 def in_a_process(source, *arguments):
     """Run Python code that has the module fuzz_files as `files`; its hard limit is two minutes."""
-    setting = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import fuzz_files as files\n"
+    setting = f"import sys; sys.path.insert(0, {str(TOOLS)!r}); import fuzz_files as files\n"
     done = subprocess.run(
         [sys.executable, "-c", setting + source, *map(str, arguments)],
         capture_output=True,

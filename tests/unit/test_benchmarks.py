@@ -11,7 +11,7 @@ import pytest
 
 from fastmlp import kernels
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 # pytest-benchmark measures nothing beside other tests, and the runs in here are by themselves

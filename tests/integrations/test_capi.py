@@ -1,4 +1,4 @@
-"""The functions on C pointers (fastmlp/capi.pxd), called by ctypes; tests/cimport calls them from Cython."""
+"""The functions on C pointers (fastmlp/capi.pxd), called by ctypes; cimport/ calls them from Cython."""
 
 import ctypes
 

@@ -10,7 +10,7 @@ import pytest
 import fastmlp
 from fastmlp.cli import main
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -53,7 +53,7 @@ def test_commands_of_the_readme(tmp_path, monkeypatch, capsys):
 
 
 def test_cython_examples_are_those_that_are_built():
-    source = (ROOT / "tests" / "cimport" / "fastmlp_user.pyx").read_text(encoding="utf-8")
+    source = (ROOT / "tests" / "integrations" / "cimport" / "fastmlp_user.pyx").read_text(encoding="utf-8")
     examples = blocks(ROOT / "docs" / "cython.md", "cython")
     assert len(examples) == 2
     assert all(example in source for example in examples)
@@ -83,5 +83,6 @@ def test_every_promise_names_tests_that_there_are():
         assert named or not promise.startswith("**"), promise
         for other, name in named:
             file = other or file
-            source = (ROOT / "tests" / file).read_text(encoding="utf-8")
+            (path,) = (ROOT / "tests").rglob(file)
+            source = path.read_text(encoding="utf-8")
             assert f"\ndef {name}(" in source, f"{file}::{name}"

@@ -1,6 +1,6 @@
 """Mutation testing: does any test fail when one operator, bound or constant of the package is another?
 
-    python tests/mutate.py [--count N] [--seed N] [FILE ...]
+    python tools/mutate.py [--count N] [--seed N] [FILE ...]
 
 Draws mutants of the files (by default of all that `TESTS` names), applies each in a copy of the tree,
 rebuilds the kernels where one of their files is concerned (one module, with the checks "bounds"), and runs
@@ -23,19 +23,22 @@ from pathlib import Path
 
 TREE = Path(__file__).resolve().parent.parent
 MODULE = "avx512_float64"  # has all of the kernels' paths; needs such a CPU
-KERNELS = ["kernels", "capi", "network", "trainer", "shipped_modules", "faults", "threads", "numbers"]
+KERNELS = ["kernels", "chain", "elementwise", "capi", "network", "trainer", "shipped_modules", "faults"]
+KERNELS += ["threads", "numbers"]
 TESTS = {  # file or folder under fastmlp: the tests of it
     "kernels/*.pxi": KERNELS,
     "kernels/__init__.py": ["kernels", "network", "faults", "architecture"],
     "_checks.py": ["faults", "network", "trainer", "kernels", "numbers"],
-    "_files.py": ["network", "saving", "hostile_files"],
+    "activations.py": ["chain", "elementwise", "export"],
     "checkpoints.py": ["checkpoints", "hostile_files"],
     "cli.py": ["cli"],
-    "export.py": ["export"],
-    "network.py": ["network", "faults", "hostile_files"],
+    "io/*.py": ["network", "saving", "hostile_files", "export", "deep"],
+    "network.py": ["network", "deep", "faults", "hostile_files"],
+    "objectives.py": ["objectives", "chain"],
     "optimizers.py": ["trainer"],
-    "reference.py": ["reference", "kernels", "trainer"],
-    "scaling.py": ["trainer", "numbers"],
+    "reference/*.py": ["reference", "chain", "kernels", "trainer"],
+    "scaling.py": ["scaling", "trainer", "numbers"],
+    "schedules.py": ["schedules"],
     "sklearn.py": ["sklearn"],
     "tables.py": ["tables", "cli"],
     "trainer.py": ["trainer", "signals", "checkpoints", "faults", "sklearn"],
@@ -78,10 +81,11 @@ DECLARED = re.compile(
 )
 # Sizes and limits that change how fast the result comes, not what it is
 SPEED_ONLY = re.compile(
-    r"^ *(cdef double )?(PARTS|CHUNKS|STRETCH|BREATH|WORTH_A_CHUNK|WORTH_THREADS|FEW|ROW_BY_ROW|ON_STACK"
-    r"|THREADS|SPINS|TINY|AHEAD|CLOSING_ROWS|SHUFFLED_AT_ONCE|HOPELESS|EPOCHS_AT_ONCE) = "
-    r"|return (max\(\d+|2048|h < 16|20\.0)|net\.(tiny|block) = |chunk = max\(|min\(chunk, rows\)|prefetch\("
-    r"|self\.(breathe\(|due = )"
+    r"^ *(cdef double )?(MAX_PARTIALS|CHUNKS_PER_PASS|REDUCTION_SLICE|FLOPS_BETWEEN_SIGNAL_CHECKS"
+    r"|MIN_CHUNK_FLOPS|MIN_THREADED_FLOPS|MAX_UNPACKED_ROWS|MAX_ROW_BY_ROW|STACK_SCRATCH|THREADS|SPINS|TINY"
+    r"|TINY_BLOCK|AHEAD|CLOSING_ROWS|SHUFFLED_AT_ONCE|DIVERGENCE_FACTOR|EPOCHS_AT_ONCE) = "
+    r"|return (max\(\d+|6\.0)|(rows|units)_cost|flops|chunk = max\(|min\(chunk, rows\)|prefetch\("
+    r"|check_signals\("
 )
 SETTINGS = {"PYTHONDONTWRITEBYTECODE": "1", "MALLOC_PERTURB_": "128"}  # .ci/checked says why
 LIMIT = 300  # seconds; a mutant that runs for ever is a dead one
@@ -166,7 +170,7 @@ def passes(tree, mutant, tests):
     chosen = (
         ["-k", "not avx2 and not baseline and not float32 and not test_03"] if kernels else [str(mutant.path)]
     )
-    files = [f"tests/test_{name}.py" for name in tests]
+    files = [str(path) for name in tests for path in Path(tree, "tests").rglob(f"test_{name}.py")]
     quiet = ["-q", "-x", "-p", "no:randomly", "-p", "no:cacheprovider"]
     return succeeds(tree, "-m", "pytest", *quiet, *files, *chosen)
 
