@@ -67,9 +67,8 @@ def network(
     True
     """
     d, *_, m = net.sizes
-    target_names = net.target_names if target_names is None else target_names
-    if target_names is not None and target_names is net.target_names and len(target_names) != m:
-        target_names = None  # of the one target, with several outputs
+    if target_names is None and net.target_names is not None and len(net.target_names) == m:
+        target_names = net.target_names  # else they are those of the one target of several outputs
     inputs = _names("feature_names", net.feature_names if feature_names is None else feature_names, d, "x")
     outputs = _names("target_names", target_names, m, "ŷ")
     layers = [_places(size, bias=layer < len(net.sizes) - 1) for layer, size in enumerate(net.sizes)]

@@ -8,10 +8,12 @@ OBJECTIVES: tuple[str, ...]
 LINKS: tuple[str, ...]
 SCHEDULES: tuple[str, ...]
 FAST_PATHS: tuple[str, ...]
+ELEMENTWISE: tuple[str, ...]
 predict_pointer: object
 loss_and_gradients_pointer: object
 
 def multiply_adds(rounds: int) -> Any: ...
+def elementwise(name: str, x: np.ndarray) -> np.ndarray: ...
 
 class ThreadTeam:
     def __new__(cls, threads: int) -> Self: ...

@@ -115,7 +115,7 @@ def test_from_torch_refuses():
 
     module = nn.Sequential(nn.Linear(3, 4, bias=False), nn.ReLU(), nn.Linear(4, 1))
     np.testing.assert_array_equal(MLP.from_torch(module).weights[0][-1], 0)
-    for wrong in (nn.Linear(3, 1), nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)), None):
+    for wrong in (nn.Linear(3, 1), nn.Sequential(nn.Linear(3, 4), nn.Hardtanh(), nn.Linear(4, 1)), None):
         with pytest.raises(TypeError, match="module"):
             MLP.from_torch(wrong)
     for wrong in (
