@@ -7,8 +7,8 @@ from hypothesis import settings
 
 from fastmlp import kernels
 
-# a package of its own, which needs the wheel, and what mypy reads: .ci/run
-collect_ignore = ["integrations/cimport", "typed.py"]
+# a package of its own, which needs the wheel, and what mypy reads: .ci/run; programs that tests start
+collect_ignore = ["integrations/cimport", "typed.py", "scripts"]
 
 # The same 100 draws of each property every time; many more, and others, by --hypothesis-profile=nightly
 settings.register_profile("ci", max_examples=100, derandomize=True, deadline=None)

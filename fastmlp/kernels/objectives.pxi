@@ -12,6 +12,7 @@ cdef enum Loss:
     GAMMA
     BINARY_LOG_LOSS
     LOG_LOSS
+    N_LOSSES
 
 cdef enum Link:
     IDENTITY_LINK
@@ -208,7 +209,7 @@ cdef void gamma(const Network *net, Block *b, double scale, Partial *part) noexc
 cdef void binary_log_loss(const Network *net, Block *b, double scale, Partial *part) noexcept nogil:
     sum_over_outputs(BINARY_LOG_LOSS, net, b, scale, part)
 
-cdef LossOfBlock LOSSES[8]
+cdef LossOfBlock LOSSES[N_LOSSES]
 LOSSES[:] = [
     squared_error, absolute_error, huber, quantile, poisson, gamma, binary_log_loss, cross_entropy,
 ]  # in the order of the enum

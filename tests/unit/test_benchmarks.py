@@ -104,3 +104,12 @@ def test_subnormals_at_toy_size():
     done = subprocess.run(command, cwd=ROOT, env=ALONE, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("×") == len(kernels.AVAILABLE_ISAS) * 2 * 3
+
+
+def test_what_the_fast_paths_earn_at_toy_size():
+    command = [sys.executable, "-m", "benchmarks.fast_paths", "--toy"]
+    done = subprocess.run(command, cwd=ROOT, env=ALONE, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in kernels.fast_path_names():  # each is in use for some case
+        assert f"{name}: " in done.stdout
+        assert sum(line.startswith(f"{name} ") for line in done.stdout.splitlines()) >= 2
