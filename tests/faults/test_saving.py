@@ -475,8 +475,8 @@ def gradients(net, X, y):
 CALLS = {
     "one row": lambda: net.predict(X[:1]).tobytes(),
     "few rows": lambda: wide.predict(rows[:10]).tobytes(),
-    "many rows": lambda: net.predict(X).tobytes(),
-    "lists": lambda: net.predict([[1.0, 2.0, 3.0]] * 30).tobytes(),
+    "many rows": lambda: wide.predict(rows).tobytes(),
+    "lists": lambda: net.predict([[1.0, 2.0, 3.0]] * 600).tobytes(),
     "rows, two threads": lambda: wide.predict(rows, n_threads=2).tobytes(),
     "rows, four threads": lambda: wide.predict(rows, n_threads=4).tobytes(),
     "loss and gradients": lambda: gradients(net, X, y),
@@ -588,7 +588,7 @@ def allocations(tmp_path_factory):
 @pytest.mark.parametrize("call", CALLS)
 def test_24_no_memory_at_any_allocation(allocations, call):
     found = json.loads(run_python(FAILING, call, 1, 0, environment=allocations))
-    assert found["failed"] >= 5
+    assert found["failed"] >= 3  # the result, a float or two of arguments, and what Python makes of a call
     assert found["errors"] >= 0.5 * found["failed"]  # a thread less is no error
 
 

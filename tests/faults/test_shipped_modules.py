@@ -439,6 +439,6 @@ def test_15_asking_an_older_cpu_for_avx512_is_an_error(cpu, choices):
     )
     assert done.returncode == 1
     assert (
-        f"ImportError: FASTMLP_ISA='avx512': not a build that this CPU can run; choose from {choices}\n"
+        f"ImportError: FASTMLP_ISA='avx512': not one that this CPU can run; choose from {choices}\n"
         in done.stderr
     )
