@@ -5,7 +5,8 @@ from fastmlp._config import __version__, show_config
 from fastmlp.datasets import load_titanic
 from fastmlp.network import MLP
 from fastmlp.optimizers import SGD, Adam, AdamW
-from fastmlp.trainer import History, Trainer
+from fastmlp.training.state import History
+from fastmlp.training.trainer import Trainer
 
 __all__ = [
     "MLP",

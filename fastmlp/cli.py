@@ -23,7 +23,8 @@ from fastmlp.datasets import TITANIC, load_titanic
 from fastmlp.io.files import check_place, write_whole
 from fastmlp.network import INITIALIZERS, MLP
 from fastmlp.optimizers import OPTIMIZERS, SGD
-from fastmlp.trainer import History, Trainer
+from fastmlp.training.state import History
+from fastmlp.training.trainer import Trainer
 
 REFERENCE_ROWS = 4096  # at most, when the NumPy reference is timed; its time is scaled from there
 

@@ -6,7 +6,7 @@ The memory of an optimizer is an array `moments` (2, size), owned by the trainer
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -61,6 +61,7 @@ class SGD:
     learning_rate: float = 0.01
     momentum: float = 0.0
     nesterov: bool = False
+    rate_in_velocity: ClassVar[bool] = False  # PyTorch multiplies the velocity by the rate of each step
 
     def __post_init__(self):
         _check(self)
@@ -168,10 +169,11 @@ def same_memory(one, other):
     return isinstance(one, SGD) == isinstance(other, SGD)
 
 
-def compiled(optimizer, *, penalty, clip_norm, steps):
+def compiled(optimizer, *, penalty, clip_norm, steps, velocity_rate):
     """Return the fields of the struct Optimizer in kernels/optimizers.pxi."""
     fields = {"momentum": 0.0, "nesterov": False, "beta1": 0.0, "beta2": 0.0, "eps": 0.0, "weight_decay": 0.0}
     fields |= vars(optimizer)  # asdict would take a third of a short fit's time
     l2 = {"l2": 0.0, "l2_over_weight": 0.0} | {"l2_over_weight" if penalty.per_row else "l2": penalty.weight}
-    fields |= l2 | {"clip_norm": clip_norm or 0.0, "steps": steps}
+    fields |= l2 | {"clip_norm": clip_norm or 0.0, "steps": steps, "velocity_rate": velocity_rate}
+    fields["rate_in_velocity"] = getattr(optimizer, "rate_in_velocity", False)
     return fields | {"adam": not isinstance(optimizer, SGD)}

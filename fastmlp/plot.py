@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from fastmlp.network import MLP
-    from fastmlp.trainer import History
+    from fastmlp.training.state import History
 
 POSITIVE, NEGATIVE, PLAIN = "#0072b2", "#d55e00", "#444444"  # can be told apart by the colour-blind
 SHOWN = 16  # units of a layer; of a longer one the first are drawn, and how many are not

@@ -7,7 +7,8 @@ first and last weights are W_1' and W_L' and that maps x' to y' is, on raw value
     W_L[:-1] = W_L'[:-1] scale_y         W_L[-1] = W_L'[-1] scale_y + mean_y
 
 whatever is between them. `fold` goes from the primed weights to the raw ones, `unfold` back; both calculate
-in float64. Targets are scaled only where the objective has a degree (`fastmlp.objectives`).
+in float64. (The end of a fit folds in one compiled step: kernels/folding.pxi.) Targets are scaled only where
+the objective has a degree (`fastmlp.objectives`).
 
 All is measured on the data as they are given: narrowed to float32 first, 1.7e9 and 1.7e9 + 1 are equal.
 """
@@ -15,6 +16,8 @@ All is measured on the data as they are given: narrowed to float32 first, 1.7e9 
 from dataclasses import dataclass
 
 import numpy as np
+
+from fastmlp import kernels
 
 
 @dataclass(frozen=True)
@@ -114,15 +117,17 @@ def is_lost(raw_loss, standardised_loss):
     return not raw_loss <= 1.01 * standardised_loss + NEGLIGIBLE  # NaN is worse
 
 
+def parts(scaling):
+    """The (mean_x, scale_x, mean_y, scale_y) of a Scaling, as the compiled `fold` takes them."""
+    return tuple(
+        np.ascontiguousarray(part, np.float64)
+        for part in (scaling.mean_x, scaling.scale_x, scaling.mean_y, scaling.scale_y)
+    )
+
+
 def fold(weights, scaling):
     """Change the weights of the standardised problem, in place, into those of the raw one."""
-    first, last = weights[0], weights[-1]
-    V = last.astype(np.float64)
-    last[:-1] = V[:-1] * scaling.scale_y
-    last[-1] = V[-1] * scaling.scale_y + scaling.mean_y
-    V = first.astype(np.float64)
-    first[:-1] = V[:-1] / scaling.scale_x[:, None]
-    first[-1] = V[-1] - (scaling.mean_x / scaling.scale_x) @ V[:-1]
+    kernels.module(weights[0].dtype).fold(weights[0], weights[-1], *parts(scaling))
 
 
 def unfold(weights, scaling):

@@ -75,9 +75,6 @@ class Inverse:
     Parameters
     ----------
     power : float >= 0
-    time_unit, time_before : float >= 0
-        What an epoch counts as, and what has been before the first: 1 / (1 + time_before + time_unit
-        epoch)**power.
 
     Examples
     --------
@@ -87,16 +84,13 @@ class Inverse:
 
     name: ClassVar[str] = "inverse"
     power: float = 0.5
-    time_unit: float = 1.0
-    time_before: float = 0.0
 
     def __post_init__(self):
-        for name in ("power", "time_unit", "time_before"):
-            _checks.number(name, getattr(self, name), 0, math.inf)
+        _checks.number("power", self.power, 0, math.inf)
 
     def factor(self, t: float, epoch: int = 0) -> float:
         """Return the factor of the learning rate."""
-        return (1 + self.time_before + self.time_unit * epoch) ** -self.power
+        return (1 + epoch) ** -self.power
 
 
 @dataclass(frozen=True)
@@ -159,7 +153,7 @@ def compiled(schedule):
     warmup = 0.0
     if isinstance(schedule, Warmup):
         warmup, schedule = schedule.fraction, schedule.then
-    fields = {"cycles": 4.0, "power": 0.5, "time_unit": 1.0, "time_before": 0.0, "warmup": warmup}
+    fields = {"cycles": 4.0, "power": 0.5, "warmup": warmup}
     return fields | vars(schedule) | {"shape": list(SCHEDULES).index(schedule.name)}
 
 

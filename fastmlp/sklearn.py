@@ -19,7 +19,8 @@ from fastmlp import _checks, _extras, kernels, objectives, scaling
 from fastmlp.network import MLP
 from fastmlp.optimizers import SGD, Adam
 from fastmlp.penalties import L2
-from fastmlp.trainer import Trainer, lost_in_folding
+from fastmlp.training.fitting import lost_in_folding
+from fastmlp.training.trainer import Trainer
 
 try:
     import sklearn.neural_network
@@ -66,6 +67,12 @@ class _SquaredError(objectives.SquaredError):
         """The argument `objective` of kernels' CompiledNetwork."""
         name, link, columns, averaged, _, _, *rest = super().compiled(outputs, columns, scale)
         return name, link, columns, averaged, float(outputs), 0.5, *rest
+
+
+class _SGD(SGD):
+    """scikit-learn's: when the learning rate changes, the velocity keeps the one it was gained with."""
+
+    rate_in_velocity = True
 
 
 class MLPRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseEstimator):
@@ -516,7 +523,7 @@ epsilon, n_iter_no_change, max_fun
             optimizer = Adam(self.learning_rate_init, self.beta_1, self.beta_2, eps=self.epsilon)
         else:
             nesterov = bool(self.nesterovs_momentum and self.momentum)
-            optimizer = SGD(self.learning_rate_init, self.momentum, nesterov)
+            optimizer = _SGD(self.learning_rate_init, self.momentum, nesterov)
         return Trainer(
             self._twin(),
             optimizer,
@@ -637,7 +644,6 @@ epsilon, n_iter_no_change, max_fun
                 )
         if new != rate:
             trainer.optimizer = replace(trainer.optimizer, learning_rate=new)
-            trainer._moments[0] *= rate / new  # scikit-learn's velocity has the learning rate in it
         return stop
 
     def _fit_lbfgs(self, X, Y, w, validation, hook):

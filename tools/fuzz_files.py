@@ -36,13 +36,13 @@ if FUZZING:
     import atheris
 
     with atheris.instrument_imports(include=["fastmlp"]):
-        import fastmlp.checkpoints
-        import fastmlp.trainer
+        import fastmlp.training.checkpoint
+        import fastmlp.training.trainer
         from fastmlp import MLP, Trainer
         from fastmlp.io import files
 else:
-    import fastmlp.checkpoints
-    import fastmlp.trainer
+    import fastmlp.training.checkpoint
+    import fastmlp.training.trainer
     from fastmlp import MLP, Trainer
     from fastmlp.io import files
 
@@ -51,7 +51,6 @@ SIZES = (2, 3, 1)
 X = np.array([[0, 1], [1, 0], [2, 1], [1, 2], [3, 1], [0, 3]], dtype=np.float32)  # 6 rows: see `stuck`
 Y = np.array([1, 2, 0, 3, 1, 2], dtype=np.float32)
 ADDRESS_SPACE = 1 << 30  # more than the process has when it begins
-STOP_REASONS = ("epochs", "patience", "callback", "interrupted", "diverged")
 
 
 def used(path):
@@ -84,13 +83,13 @@ def use_checkpoint(path):
         return False
     history = trainer.history
     require_whole(history)
-    if trainer._steps > 2**52:  # of more than 2**53 a file is not loaded; no fit takes so many
+    if trainer._state.steps > 2**52:  # of more than 2**53 a file is not loaded; no fit takes so many
         return True
     again = saved_and_loaded(
         path, trainer.save_checkpoint, lambda copied: Trainer.resume(copied, X, Y, callback=one_epoch)
     )
     np.testing.assert_array_equal(again.network.parameters, trainer.network.parameters)
-    np.testing.assert_array_equal(again._moments, trainer._moments)
+    np.testing.assert_array_equal(again._state.moments, trainer._state.moments)
     assert (again.history is None) == (history is None)
     np.testing.assert_equal(vars(again.history or fastmlp.History()), vars(history or fastmlp.History()))
     require_whole(trainer.fit(X, Y, epochs=1))
@@ -126,7 +125,7 @@ def require_whole(history):
     assert len(history.validation_loss) in (0, epochs)
     best = history.best_epoch
     assert best is None or (type(best) is int and 0 <= best < epochs)
-    assert history.stop_reason is None or history.stop_reason in STOP_REASONS
+    assert history.stop_reason is None or history.stop_reason in fastmlp.training.state.STOP_REASONS
 
 
 def saved_and_loaded(path, save, load):
@@ -241,11 +240,11 @@ def checkpoint(cut_off=False, standardize=False, bit_generator="PCG64", optimize
     content = contents[0] if cut_off else written(trainer.save_checkpoint)
     # but for the scales, by which the data are recognised
     tensors = {
-        name: array if name in fastmlp.checkpoints.SCALES else rounded(array)
+        name: array if name in fastmlp.training.checkpoint.SCALES else rounded(array)
         for name, array in safetensors.numpy.load(content).items()
     }
-    names = {"best_loss": 1.0, "improved_loss": 1.0, "limit": 1e13}
-    state = {("run", name): value for name, value in names.items()} if cut_off else {}
+    names = {"best_loss": 1.0, "improved_loss": 1.0, "divergence_threshold": 1e13}
+    state = {("fit", name): value for name, value in names.items()} if cut_off else {}
     tensors |= {"loss": np.array([1.0]), "seconds": np.array([0.25])}
     return changed(content, state=state, tensors=tensors)
 
@@ -448,29 +447,29 @@ def broken_models():
 def broken_checkpoints():
     cut_off = checkpoint(cut_off=True)
     states = {
-        "run-epoch-beyond": {("run", "epoch"): 3},
-        "run-epoch-not-the-curve's": {("run", "epoch"): 0, ("run", "best_epoch"): -1},
-        "run-epochs-2**64": {("run", "epochs"): 2**64},
-        "run-best-epoch-beyond": {("run", "best_epoch"): 1},
-        "run-best-epoch-other": {("history", 0): None},
-        "run-best-loss-nan": {("run", "best_loss"): np.nan},
-        "run-best-loss-text": {("run", "best_loss"): "1.0"},
-        "run-best-loss-not-the-curve's": {("run", "best_loss"): 0.5},
-        "run-limit-nan": {("run", "limit"): np.nan},  # no loss would be above it
-        "run-limit-text": {("run", "limit"): "1e13"},
-        "run-limit-negative": {("run", "limit"): -1.0},
-        "run-patience-0": {("run", "patience"): 0},
-        "run-every-0": {("run", "checkpoint_every"): 0},
-        "run-every-list": {("run", "checkpoint_every"): []},
-        "run-without-history": {("history",): None},
-        "run-without-data": {("data",): None},
+        "fit-epoch-beyond": {("fit", "epoch"): 3},
+        "fit-epoch-not-the-curve's": {("fit", "epoch"): 0, ("fit", "best_epoch"): -1},
+        "fit-epochs-2**64": {("fit", "epochs"): 2**64},
+        "fit-best-epoch-beyond": {("fit", "best_epoch"): 1},
+        "fit-best-epoch-other": {("history", 0): None},
+        "fit-best-loss-nan": {("fit", "best_loss"): np.nan},
+        "fit-best-loss-text": {("fit", "best_loss"): "1.0"},
+        "fit-best-loss-not-the-curve's": {("fit", "best_loss"): 0.5},
+        "fit-threshold-nan": {("fit", "divergence_threshold"): np.nan},  # no loss would be above it
+        "fit-threshold-text": {("fit", "divergence_threshold"): "1e13"},
+        "fit-threshold-negative": {("fit", "divergence_threshold"): -1.0},
+        "fit-patience-0": {("fit", "patience"): 0},
+        "fit-every-0": {("fit", "checkpoint_every"): 0},
+        "fit-every-list": {("fit", "checkpoint_every"): []},
+        "fit-without-history": {("history",): None},
+        "fit-without-data": {("data",): None},
         "history-text": {("history",): "ab"},
         "history-empty": {("history",): []},
         "history-stopped": {("history", 1): "stopped"},
         "history-best-epoch-text": {("history", 0): "0"},
         "data-empty-entry": {("data", 4): []},
         "data-entry-0": {("data", 4): 0},
-        "run-unknown-data": {("data", 0): "unknown"},
+        "fit-unknown-data": {("data", 0): "unknown"},
         "objective-of-none": {("objective",): ["hinge", {}]},
         "objective-delta": {("objective",): ["huber", {"delta": 0}]},
         "objective-code": {("objective",): ["squared_error", {"__class__": "os"}]},
@@ -508,7 +507,7 @@ def broken_checkpoints():
         "moments-flat": {"moments": np.zeros(26, np.float32)},
         "network-float64": {"network": np.zeros(13)},
         "best-shorter": {"best": np.zeros(12, np.float32)},
-        "left-flat": {"left": np.zeros(26, np.float32)},
+        "published-flat": {"published": np.zeros(26, np.float32)},
         "scaling-part": {"mean_x": np.ones(2)},
     }
     files |= {name: changed(cut_off, tensors=tensor) for name, tensor in tensors.items()}

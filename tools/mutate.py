@@ -30,7 +30,7 @@ TESTS = {  # file or folder under fastmlp: the tests of it
     "kernels/__init__.py": ["kernels", "network", "faults", "architecture"],
     "_checks.py": ["faults", "network", "trainer", "kernels", "numbers"],
     "activations.py": ["chain", "elementwise", "export"],
-    "checkpoints.py": ["checkpoints", "hostile_files"],
+    "training/checkpoint.py": ["checkpoints", "hostile_files"],
     "cli.py": ["cli"],
     "io/*.py": ["network", "saving", "hostile_files", "export", "deep"],
     "network.py": ["network", "deep", "faults", "hostile_files"],
@@ -41,7 +41,7 @@ TESTS = {  # file or folder under fastmlp: the tests of it
     "schedules.py": ["schedules"],
     "sklearn.py": ["sklearn"],
     "tables.py": ["tables", "cli"],
-    "trainer.py": ["trainer", "signals", "checkpoints", "faults", "sklearn"],
+    "training/*.py": ["trainer", "signals", "checkpoints", "faults", "sklearn"],
 }
 SWAPS = {
     "+": "-",

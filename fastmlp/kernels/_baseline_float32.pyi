@@ -21,6 +21,15 @@ class ThreadTeam:
     def __exit__(self, *exception: object) -> None: ...
     def worker_main(self, thread: int) -> None: ...
 
+def fold(
+    first: np.ndarray,
+    last: np.ndarray,
+    mean_x: np.ndarray,
+    scale_x: np.ndarray,
+    mean_y: np.ndarray,
+    scale_y: np.ndarray,
+) -> None: ...
+
 class CompiledNetwork:
     sizes: tuple[int, ...]
     fast_paths: tuple[str, ...]
@@ -46,48 +55,26 @@ class Workspace:
     def __new__(cls, network: CompiledNetwork, purpose: int, rows: int, n_threads: int) -> Self: ...
 
 class FitLoop:
-    epoch: int
-    best_epoch: int
-    best_loss: float
-    improved_epoch: int
-    improved_loss: float
-    divergence_threshold: float
+    learning_rate: float
     def __init__(
         self,
         network: CompiledNetwork,
         training: tuple[np.ndarray, np.ndarray, np.ndarray | None],
         validation: tuple[np.ndarray, np.ndarray, np.ndarray | None] | None,
-        parameters: np.ndarray,
-        moments: np.ndarray,
-        best: np.ndarray,
+        state: Any,
+        fit: Any,
+        history: Any,
+        folding: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None,
         *,
         optimizer: dict[str, Any],
         schedule: dict[str, Any],
         batch_size: int,
         bit_generator: np.random.BitGenerator | None,
-        max_epochs: int,
-        patience: int,
-        min_delta: float,
-        judged_outside: bool,
         lock: Any,
         baseline_loss: float,
         threads: int,
-        epoch: int,
-        best_epoch: int,
-        best_loss: float,
-        improved_epoch: int,
-        improved_loss: float,
-        divergence_threshold: float,
     ) -> None: ...
-    @property
-    def steps(self) -> int: ...
-    @property
-    def running_loss(self) -> float: ...
-    @property
-    def validates(self) -> bool: ...
-    @property
-    def diverged(self) -> bool: ...
+    def run(self, epochs: int) -> str | None: ...
     def judge(self, value: float) -> str | None: ...
-    def sound(self) -> bool: ...
-    def closing_loss(self) -> float: ...
-    def run(self, losses: np.ndarray, validation_losses: np.ndarray) -> str | None: ...
+    def publish(self) -> None: ...
+    def finish(self) -> None: ...

@@ -10,7 +10,9 @@ from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from libc.math cimport INFINITY, cos, isfinite, log2, pow, sqrt
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
+
+from time import perf_counter
 
 cnp.import_array()
 
@@ -103,6 +105,7 @@ include "threads.pxi"
 include "workspace.pxi"
 include "optimizers.pxi"
 include "entry.pxi"
+include "folding.pxi"
 include "fit.pxi"
 include "elementwise.pxi"
 include "peak.pxi"

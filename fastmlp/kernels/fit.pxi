@@ -7,6 +7,7 @@ cdef enum Stop:
 
 cdef enum:
     CLOSING_ROWS = 1024
+    MAX_EPOCHS_PER_CALL = 1024
     SHUFFLED_AT_ONCE = 1 << 20
 
 # A loss this many times that of the start, or of predicting zero, does not come back.
@@ -46,47 +47,55 @@ cdef real *cache_line(cnp.ndarray array) noexcept:
 
 
 cdef class FitLoop:
-    """One fit under way. `run` trains some epochs; everything else is read by the trainer.
+    """One fit under way.
 
-    Parameters and moments are trained in place. best holds the parameters of the lowest
-    monitored loss: the validation loss, which is measured at the end of an epoch; without
-    validation data the training loss, which is measured while the epoch runs, and speaks of
-    the parameters at its start. With best, `epoch`, `best_epoch`, `best_loss` and `divergence_threshold` of
-    a fit that was cut off, the new one goes on where it stopped.
+    It trains the arrays of a FitState and a Fit in place, writes what has happened into their fields and into
+    a History, and gives the network what it has learnt (fastmlp/training/state.py has these classes). Each
+    method is one step for signals: what Python raises for one, it raises after the method has returned, or
+    where the method itself looks for signals; and what belongs together is written together.
+
+    `best` holds the parameters of the lowest monitored loss: the validation loss, which is measured at the
+    end of an epoch; without validation data the training loss, which is measured while the epoch runs, and
+    speaks of the parameters at its start.
     """
     cdef Workspace work
     cdef Optimizer optimizer
     cdef Schedule schedule
     cdef bint constant_rate
     cdef Dataset rows, validation
-    cdef tuple keep_alive                    # the arrays behind the pointers
+    cdef object fit_state, fit, history     # FitState, Fit, History
+    cdef list losses, validation_losses, seconds, monitored     # of the history
+    cdef double epoch_losses[2][MAX_EPOCHS_PER_CALL]    # of one call of run: training, validation
+    cdef double started                 # the clock at the start of the last call of run
+    cdef tuple keep_alive               # the arrays behind the pointers
     cdef bitgen_t *bits                 # NULL: rows in their order
     cdef object lock                    # of the bit generator, where others may draw from it; else None
     cdef bint shared
     cdef int64_t *order                 # (n,)
-    cdef real *user_parameters                  # the trainer's parameters,
-    cdef real *user_moments               # its two moments
-    cdef real *user_best                     # and its best parameters; below, all as the kernels read them
+    cdef Folding folding
+    cdef real *network_parameters       # (n_parameters,) the network's own,
+    cdef real *published                # (2, n_parameters) what it got last, and as it was trained
+    cdef real *user_parameters          # (n_parameters,) of the Fit,
+    cdef real *user_moments             # (2, n_parameters) of the FitState
+    cdef real *user_best                # (n_parameters,) of the Fit; below, all as the kernels read them
     cdef real *parameters               # (size,)
     cdef real *moments                  # (2, size)
     cdef real *best                     # (size,)
-    cdef real *epoch_start                    # (size,) at the start of the epoch
+    cdef real *epoch_start              # (size,) at the start of the epoch
     cdef Py_ssize_t batch_size, chunk, patience, max_epochs
     cdef double flops_done, since_signals, weight_seen
     cdef double min_delta               # of the monitored loss; a smaller improvement does not count
     cdef bint judged_outside            # the monitored value is not a loss, and comes by `judge`
     cdef Stop state
-    cdef readonly Py_ssize_t epoch      # epochs done
-    cdef readonly Py_ssize_t best_epoch
-    cdef readonly double best_loss
-    cdef readonly Py_ssize_t improved_epoch     # the last whose loss fell by more than min_delta,
-    cdef readonly double improved_loss          # and that loss: patience counts from there
-    cdef readonly double divergence_threshold          # a loss above it does not come back
+    cdef Py_ssize_t epoch               # epochs done
+    cdef Py_ssize_t best_epoch
+    cdef double best_loss
+    cdef Py_ssize_t improved_epoch      # the last whose loss fell by more than min_delta,
+    cdef double improved_loss           # and that loss: patience counts from there
+    cdef double divergence_threshold    # a loss above it does not come back
 
-    def __init__(self, CompiledNetwork network, training, validation, cnp.ndarray parameters,
-                 cnp.ndarray moments, cnp.ndarray best, *, optimizer, schedule, batch_size, bit_generator,
-                 max_epochs, patience, min_delta, judged_outside, lock, baseline_loss, threads, epoch,
-                 best_epoch, best_loss, improved_epoch, improved_loss, divergence_threshold):
+    def __init__(self, CompiledNetwork network, training, validation, state, fit, history, folding, *,
+                 optimizer, schedule, batch_size, bit_generator, lock, baseline_loss, threads):
         cdef Py_ssize_t n, i
         cdef Network *net
         X, Y, w = training
@@ -111,9 +120,16 @@ cdef class FitLoop:
             Xv, Yv, wv = validation
             self.validation = dataset(net, Xv, Yv, wv)
         buffers = room(4 * net.size)
-        self.user_parameters = data_of(parameters, net.n_parameters)
-        self.user_moments = data_of(moments, 2 * net.n_parameters)
-        self.user_best = data_of(best, net.n_parameters)
+        self.network_parameters = data_of(state.network._parameters, net.n_parameters)
+        self.user_parameters = data_of(fit.parameters, net.n_parameters)
+        self.user_moments = data_of(state.moments, 2 * net.n_parameters)
+        self.user_best = data_of(fit.best, net.n_parameters)
+        if folding is not None:
+            mean_x, scale_x, mean_y, scale_y, published = folding
+            self.folding = Folding(
+                doubles_of(mean_x, net.n_in), doubles_of(scale_x, net.n_in),
+                doubles_of(mean_y, net.n_out), doubles_of(scale_y, net.n_out))
+            self.published = data_of(published, 2 * net.n_parameters)
         self.parameters = self.work.memory.W
         self.moments = cache_line(buffers)
         self.best = self.moments + 2 * net.size
@@ -124,14 +140,18 @@ cdef class FitLoop:
             pack(net, self.user_moments + i * net.n_parameters, self.moments + i * net.size)
         pack(net, self.user_best, self.best)
         self.keep_alive = (
-            training, validation, parameters, moments, best, buffers, order, blocks, bit_generator
+            training, validation, state.network._parameters, fit.parameters, state.moments, fit.best, folding,
+            buffers, order, blocks, bit_generator
         )
-        self.max_epochs, self.patience = max_epochs, patience
-        self.min_delta, self.judged_outside = min_delta, judged_outside
-        self.epoch, self.best_epoch, self.best_loss = epoch, best_epoch, best_loss
-        self.improved_epoch, self.improved_loss = improved_epoch, improved_loss
+        self.fit_state, self.fit, self.history = state, fit, history
+        self.losses, self.validation_losses = history.loss, history.validation_loss
+        self.seconds, self.monitored = history.seconds, history.monitor
+        self.max_epochs, self.patience = fit.epochs, fit.patience or 0
+        self.min_delta, self.judged_outside = fit.min_delta, fit.monitored
+        self.epoch, self.best_epoch, self.best_loss = fit.epoch, fit.best_epoch, fit.best_loss
+        self.improved_epoch, self.improved_loss = fit.improved_epoch, fit.improved_loss
         self.divergence_threshold = (
-            max(<double> divergence_threshold, DIVERGENCE_FACTOR * <double> baseline_loss) or INFINITY)
+            max(<double> fit.divergence_threshold, DIVERGENCE_FACTOR * <double> baseline_loss) or INFINITY)
         self.chunk = chunk_rows(net, self.batch_size)
 
     cdef int load_all(self, real *base) except -1:
@@ -156,67 +176,128 @@ cdef class FitLoop:
             unpack(net, self.moments + i * net.size, self.user_moments + i * net.n_parameters)
 
     @property
-    def steps(self):
-        """Optimizer steps taken, over all fits."""
-        return self.optimizer.steps
+    def learning_rate(self):
+        """That of the optimizer, before the schedule's factor."""
+        return self.optimizer.learning_rate
 
-    @property
-    def running_loss(self):
-        """The loss of the rows that the epoch under way has seen; NaN before the first."""
-        return self.loss_so_far() if self.weight_seen else float("nan")
+    @learning_rate.setter
+    def learning_rate(self, double rate):
+        self.optimizer.learning_rate = rate
 
-    @property
-    def validates(self):
-        """Whether there are validation data."""
-        return self.validation.n > 0
+    def run(self, Py_ssize_t epochs):
+        """Train so many epochs, at most MAX_EPOCHS_PER_CALL, or until training ends or signals are to be seen.
 
-    @property
-    def diverged(self):
-        """Whether training has ended by divergence."""
-        return self.state == DIVERGED
-
-    def sound(self):
-        """Whether the parameters as they are have not diverged: a look at some rows."""
-        return self.is_sound()
-
-    def closing_loss(self):
-        """The loss of all rows at the parameters as they are."""
-        return self.loss_of(&self.rows, self.rows.n)
-
-    def run(self, cnp.ndarray losses, cnp.ndarray validation_losses):
-        """Train until training ends, the arrays (float64) are full or a breath is due.
-
-        Returns None or the reason to stop. `epoch` counts the epochs, whose losses stand in the
-        arrays; it holds also after an exception (a signal handler's), which can come at any
-        time: the parameters are then those of the last whole step.
+        Returns None or the reason to stop. Where a signal's handler raises, the parameters are those of the
+        last whole step.
         """
-        cdef Py_ssize_t e, capacity = losses.shape[0]
-        cdef double *loss = <double *> cnp.PyArray_DATA(losses)
-        cdef double *validation_loss = <double *> cnp.PyArray_DATA(validation_losses)
+        cdef Py_ssize_t e, before = self.epoch
+        epochs = min(epochs, <Py_ssize_t> MAX_EPOCHS_PER_CALL)
         self.flops_done = self.since_signals = 0
+        self.started = perf_counter()
         try:
             with self.work.team, nogil:
-                for e in range(capacity):
+                for e in range(epochs):
                     if self.epoch == self.max_epochs or self.flops_done >= FLOPS_BETWEEN_SIGNAL_CHECKS:
                         break
-                    self.run_epoch(loss + e, validation_loss + e)
+                    self.run_epoch(&self.epoch_losses[0][e], &self.epoch_losses[1][e])
                     if self.state != RUNNING:
                         break
                 if self.epoch == self.max_epochs and not self.is_sound():
                     self.state = DIVERGED
         finally:
             self.write_back()
+            self.append_epochs(self.epoch - before)
+            self.report()
         if self.state == DIVERGED:
             return "diverged"
         if self.state == PATIENCE:
             return "patience"
         return "epochs" if self.epoch == self.max_epochs else None
 
+    cdef int append_epochs(self, Py_ssize_t new) except -1:
+        """Add the new epochs to the history."""
+        cdef double each = (<double> perf_counter() - self.started) / max(new, 1)
+        cdef Py_ssize_t e
+        for e in range(new):
+            self.losses.append(self.epoch_losses[0][e])
+            self.seconds.append(each)
+            if self.validation.n:
+                self.validation_losses.append(self.epoch_losses[1][e])
+        return 0
+
+    cdef int report(self) except -1:
+        """Write how far the fit is into its objects."""
+        fit = self.fit
+        fit.epoch, fit.best_epoch, fit.best_loss = self.epoch, self.best_epoch, self.best_loss
+        fit.improved_epoch, fit.improved_loss = self.improved_epoch, self.improved_loss
+        fit.divergence_threshold = self.divergence_threshold
+        self.history.best_epoch = self.best_epoch if self.best_epoch >= 0 else None
+        self.fit_state.steps = self.optimizer.steps
+        self.fit_state.velocity_rate = self.optimizer.velocity_rate
+        return 0
+
     def judge(self, double value):
         """Take the value of a monitor for the last epoch; return "patience" if training ends there."""
         self.judge_epoch(value, self.epoch - 1)
         unpack(&self.work.memory.net, self.best, self.user_best)
+        self.monitored.append(value)
+        self.seconds[len(self.seconds) - 1] = perf_counter() - self.started
+        self.report()
         return "patience" if self.state == PATIENCE else None
+
+    def publish(self):
+        """Give the network the parameters that are being trained."""
+        cdef Network *net = &self.work.memory.net
+        cdef Py_ssize_t n = net.n_parameters
+        cdef const Layer *first = &net.layers[0]
+        cdef const Layer *last = &net.layers[net.n_layers - 1]
+        cdef real *raw = self.user_parameters
+        if self.published != NULL:
+            raw = self.published
+            if memcmp(raw + n, self.user_parameters, n * sizeof(real)):
+                memcpy(raw + n, self.user_parameters, n * sizeof(real))
+                memcpy(raw, self.user_parameters, n * sizeof(real))
+                fold_targets(raw + last.plain_offset, last.n_in, last.n_out, self.folding.mean_y,
+                             self.folding.scale_y)
+                fold_features(raw + first.plain_offset, first.n_in, first.n_out, self.folding.mean_x,
+                              self.folding.scale_x)
+        memcpy(self.network_parameters, raw, n * sizeof(real))
+        self.fit_state.network._trained = True
+
+    def finish(self):
+        """Leave state, history and network as the end of a fit wants them.
+
+        Where a signal comes while the loss of the last weights is measured, the best ones are restored.
+        """
+        cdef Py_ssize_t n = self.work.memory.net.n_parameters
+        reason, error = self.history.stop_reason, None
+        if self.patience or reason not in ("epochs", "callback"):
+            try:
+                last_is_best = self.last_is_best(reason)
+            except BaseException as raised:
+                last_is_best = False
+                if isinstance(raised, KeyboardInterrupt):
+                    self.history.stop_reason = "interrupted"
+                else:
+                    self.history.stop_reason, error = None, raised
+            if not last_is_best:
+                memcpy(self.user_parameters, self.user_best, n * sizeof(real))
+        if self.state == DIVERGED:
+            memset(self.user_moments, 0, 2 * n * sizeof(real))
+            self.fit_state.steps = 0
+        if self.judged_outside and len(self.monitored) < len(self.losses):  # a signal ended the monitor
+            self.monitored.append(float("nan"))
+        self.publish()
+        if error is not None:
+            raise error
+
+    cdef bint last_is_best(self, reason) except -1:
+        """Whether the last weights, which no epoch has measured, beat the best ones that one has."""
+        if self.state == DIVERGED or reason is None or self.validation.n:
+            return False
+        if reason == "interrupted":  # by the rows that the epoch under way has seen
+            return self.weight_seen and self.loss_so_far() <= self.best_loss and self.is_sound()
+        return self.loss_of(&self.rows, self.rows.n) <= self.best_loss
 
     cdef void judge_epoch(self, double monitored, Py_ssize_t epoch) noexcept nogil:
         """Keep the parameters of the lowest monitored value, and count the epochs without an improvement."""

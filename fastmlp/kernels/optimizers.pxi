@@ -13,6 +13,8 @@ cdef struct Optimizer:
     double l2_over_weight   # more of it, divided by the weight of the batch
     double clip_norm        # of the gradient, at most; 0: any
     int64_t steps           # taken so far
+    bint rate_in_velocity   # SGD's velocity is that of the learning rate of its time, as in scikit-learn,
+    double velocity_rate    # and this was the last one; else 0
 
 cdef enum Shape:
     CONSTANT
@@ -26,8 +28,6 @@ cdef struct Schedule:       # of the learning rate; fastmlp/schedules.py has the
     int shape
     double cycles
     double power
-    double time_unit        # what an epoch counts as, for INVERSE
-    double time_before      # epochs before this fit, times their unit
     double warmup           # share of the steps in which the rate rises from 0
 
 cdef double PI = 3.141592653589793
@@ -44,7 +44,7 @@ cdef double schedule_factor(const Schedule *s, double step, double steps, double
     if s.shape == COSLOG:
         return (1 - cos(2 * PI * log2(1 + (pow(2, s.cycles) - 1) * t))) / 2
     if s.shape == INVERSE:
-        return pow(1 + s.time_before + s.time_unit * epoch, -s.power)
+        return pow(1 + epoch, -s.power)
     return 1
 
 
@@ -78,6 +78,16 @@ cdef void clip(real *gradient, Py_ssize_t size, double max_norm) noexcept nogil:
     if not factor >= 1:  # NaN as well
         for i in range(size):
             gradient[i] *= <real> factor
+
+
+cdef void change_velocity_rate(Optimizer *o, double rate, real *velocity, Py_ssize_t size) noexcept nogil:
+    """Have the velocity stand for the same steps at another learning rate."""
+    cdef real factor = <real> (o.velocity_rate / rate)
+    cdef Py_ssize_t i
+    if o.velocity_rate != 0:
+        for i in range(size):
+            velocity[i] *= factor
+    o.velocity_rate = rate
 
 
 cdef void sgd_step(const Optimizer *o, double rate_factor, real *p, const real *g, real *velocity,
@@ -124,4 +134,6 @@ cdef void optimizer_step(Optimizer *o, double rate_factor, real *p, const real *
     if o.adam:
         adam_step(o, rate_factor, p, g, first, second, size)
     else:
+        if o.rate_in_velocity and rate_factor * o.learning_rate not in (0, o.velocity_rate):
+            change_velocity_rate(o, rate_factor * o.learning_rate, first, size)
         sgd_step(o, rate_factor, p, g, first, size)

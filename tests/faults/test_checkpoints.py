@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from fastmlp import MLP, SGD, Adam, AdamW, Trainer, checkpoints
+from fastmlp import MLP, SGD, Adam, AdamW, Trainer
+from fastmlp.training import checkpoint as checkpoints
 
 EPOCHS, EVERY = 12, 4
 
@@ -135,13 +136,13 @@ def resume(path, case, **options):
 def state(trainer):
     """All that further training depends on, and what the last fit reports, to the bit."""
     history = trainer.history
-    scaling = () if trainer._scaling is None else vars(trainer._scaling).values()
+    scaling = () if trainer.scaling is None else vars(trainer.scaling).values()
     return {
         "parameters": trainer.network.parameters.tobytes(),
         "trained": trainer.network.trained,
-        "moments": trainer._moments.tobytes(),
-        "steps": trainer._steps,
-        "random stream": repr(trainer._bit_generator.state),
+        "moments": trainer._state.moments.tobytes(),
+        "steps": trainer._state.steps,
+        "random stream": repr(trainer._state.bit_generator.state),
         "scaling": [array.tobytes() for array in scaling],
         "loss": history.loss,
         "validation_loss": history.validation_loss,
@@ -220,7 +221,7 @@ def test_the_cases_stop_as_their_names_say():
 def epochs_in(path):
     """Epochs that a checkpoint's fit had done; None where it was over."""
     with safe_open(path, framework="numpy") as file:
-        run = json.loads(file.metadata()["state"])["run"]
+        run = json.loads(file.metadata()["state"])["fit"]
     return run and run["epoch"]
 
 
@@ -431,8 +432,8 @@ def bits(trainer):
     for _ in range(2):
         history = trainer.history
         told += [history.loss, history.validation_loss, history.best_epoch, history.stop_reason]
-        told += [trainer._steps, trainer._bit_generator.state]
-        told += [trainer.network.parameters.tobytes(), trainer._moments.tobytes()]
+        told += [trainer._state.steps, trainer._state.bit_generator.state]
+        told += [trainer.network.parameters.tobytes(), trainer._state.moments.tobytes()]
         trainer.fit(X, y, epochs=3, validation_data=(Xv, yv))
     return hashlib.sha256(repr(told).encode()).digest()
 
@@ -692,7 +693,7 @@ def test_27_a_new_fit_does_not_replace_one_that_was_cut_off(cut):
     X, y, _, _ = everything()
     net = MLP((3, 4, 1))
     parameters = net.parameters.copy()
-    with pytest.raises(FileExistsError, match=r"^checkpoint: .* cut off after 4 of 12 epochs.*resume"):
+    with pytest.raises(FileExistsError, match=r"^checkpoint: .* unfinished fit \(4 of 12 epochs\).*resume"):
         Trainer(net).fit(X, y, epochs=2, checkpoint=cut)
     assert cut.read_bytes() == before
     np.testing.assert_array_equal(net.parameters, parameters)
@@ -765,7 +766,7 @@ def test_27_each_bit_generator_goes_on(tmp_path, name, drawn):
         if saved:
             trainer.save_checkpoint(path)
             trainer = Trainer.resume(path, X, y)
-            assert type(trainer._bit_generator).__name__ == name
+            assert type(trainer._state.bit_generator).__name__ == name
         trainer.fit(X, y, epochs=5)
         fits.append(state(trainer))
     assert fits[0] == fits[1]

@@ -405,13 +405,14 @@ def test_23_predictions_during_training_are_of_the_state_before(tmp_path):
         X, y = problem()
         net, ending = fastmlp.MLP(SIZES, seed=0), threading.Event()
         trainer = fastmlp.Trainer(net, batch_size=None, seed=0)
-        before, publish, seen = net.predict(X[:500]), trainer._publish, []
+        before, seen, FitLoop = net.predict(X[:500]), [], fastmlp.kernels.fit_loop(net.dtype)
 
-        def end(parameters):
-            ending.set()
-            publish(parameters)
+        class Ending(FitLoop):
+            def finish(self):
+                ending.set()
+                super().finish()
 
-        trainer._publish = end
+        fastmlp.kernels.fit_loop = lambda dtype: Ending
         fitting = threading.Thread(target=trainer.fit, args=(X, y, 400))
 
         def predict(_):

@@ -115,8 +115,8 @@ def undisturbed():
     trainer.fit(X, y, EPOCHS, **options)
     start = MLP((3, 4, 1), dtype="float64", seed=1)
     if standardize:
-        scaling.clear_constant(start.weights[0], trainer._scaling)
-        scaling.fold(start.weights, trainer._scaling)
+        scaling.clear_constant(start.weights[0], trainer.scaling)
+        scaling.fold(start.weights, trainer.scaling)
     return before, [start.parameters, *found], net.parameters
 
 
@@ -241,7 +241,7 @@ Fit = kernels.fit_loop(np.dtype("float32"))
 
 class Timed(Fit):
     run = Fit.run if phase == "closing loss" else timed(Fit.run)
-    closing_loss = timed(Fit.closing_loss)
+    finish = timed(Fit.finish) if phase == "closing loss" else Fit.finish
 
 
 def in_module(owner, name, rows, columns, dtype="float32", **settings):
@@ -291,8 +291,8 @@ before = trainer.network.parameters.copy()
 ended = outcome(trainer.fit, *data, **options)
 wanted = "SystemExit" if sent == "SIGTERM" else "interrupted" if begun else "KeyboardInterrupt"
 assert ended == wanted, ended
-assert timer.began == timer.ended + 1 or phase in ("callback", "short epochs"), timer
-assert steps in (None, trainer._steps), trainer._steps
+assert timer.began == timer.ended + 1 or phase in ("callback", "closing loss", "short epochs"), timer
+assert steps in (None, trainer._state.steps), trainer._state.steps
 if not begun:
     assert (trainer.network.parameters == before).all()
     assert trainer.history is None
@@ -398,7 +398,7 @@ before = net.parameters.copy()
 trainer = Trainer(net, sys.argv[1], float(sys.argv[2]), batch_size=2000, shuffle=False)
 history = trainer.fit(X, X[:, 0])
 assert history.stop_reason == "interrupted" and not history.loss
-assert trainer._steps == 1
+assert trainer._state.steps == 1
 assert (net.parameters == before).all()
 """
 

@@ -83,7 +83,7 @@ def save_and_load(i, trainer):
     assert (MLP.load(model).parameters == trainer.network.parameters).all()
     fails(OSError, trainer.network.save, os.path.join(model, "below a file"))
     trainer.save_checkpoint(checkpoint)
-    if trainer._data_seen is None:
+    if trainer._state.fingerprints is None:
         Trainer.resume(checkpoint, X, y)
     os.unlink(checkpoint)
     with open(model, "rb") as file:

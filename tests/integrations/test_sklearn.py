@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fastmlp import MLP, Trainer
+from fastmlp import MLP, Trainer, kernels
 from fastmlp.sklearn import MLPRegressor, from_sklearn
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(aximum iterations|failed to converge)")
@@ -271,7 +271,7 @@ def test_memory_mapped_models_go_on(tmp_path):
     joblib.dump(model, tmp_path / "model")
     mapped = joblib.load(tmp_path / "model", mmap_mode="r")
     assert not mapped.network_.parameters.flags.writeable
-    assert not mapped._trainer._moments.flags.writeable
+    assert not mapped._trainer._state.moments.flags.writeable
     for each in (model, mapped):
         each.partial_fit(X, y)
         each.fit(X, y)
@@ -781,15 +781,16 @@ def test_weights_of_other_shapes_are_refused():
 
 @pytest.mark.parametrize("learning_rate", ["invscaling", "adaptive"])
 def test_schedules_need_one_fit_of_the_trainer(monkeypatch, learning_rate):
+    """And one compiled loop, which changes its rate."""
     X, y = table()
-    fits, fit = [], Trainer.fit
-    monkeypatch.setattr(Trainer, "fit", lambda *args, **named: fits.append(1) or fit(*args, **named))
-    model = MLPRegressor(
-        hidden_layer_sizes=(4,), solver="sgd", learning_rate=learning_rate, standardize=True, max_iter=30
-    )
+    loops, fit_loop = [], kernels.fit_loop
+    monkeypatch.setattr(kernels, "fit_loop", lambda dtype: loops.append(dtype) or fit_loop(dtype))
+    settings = dict(solver="sgd", learning_rate=learning_rate, tol=1e9, n_iter_no_change=2, max_iter=9)
+    model = MLPRegressor(hidden_layer_sizes=(4,), **settings)
     with warnings.catch_warnings(action="ignore"):
         model.fit(X, y)
-    assert len(fits) == 1
+    assert len(loops) == 1
+    assert model._trainer.optimizer.learning_rate < model.learning_rate_init
 
 
 @pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 import fastmlp
 from fastmlp import MLP, Trainer, plot, reference
-from fastmlp.trainer import History
+from fastmlp.training.state import History
 
 SIZES = [(1, 1, 1), (3, 4, 1), (2, 3, 40), (8, 16, 3), (30, 100, 12)]
 LONG = [f"a rather long name of feature {i}" for i in range(3)]

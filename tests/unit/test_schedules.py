@@ -12,7 +12,7 @@ ALL = [
     Coslog(),
     Coslog(cycles=2),
     Inverse(),
-    Inverse(power=1.0, time_unit=20.0, time_before=3.0),
+    Inverse(power=1.0),
     Warmup(0.3),
     Warmup(0.25, "cosine"),
     Warmup(0.2, Coslog(3)),

@@ -93,7 +93,7 @@ def test_35_the_kernels_refuse_a_buffer_of_another_size(rows):
 def test_35_the_training_loop_refuses_arrays_of_another_size_or_dtype():
     for moments in (np.zeros((2, 3)), np.zeros((2, 21), np.float32), np.zeros((21, 2)).T):
         trainer = new()
-        trainer._moments = moments
+        trainer._state.moments = moments
         with pytest.raises(ValueError, match="has come in place"):
             trainer.fit(X, y, 1)
 
@@ -313,7 +313,7 @@ def test_36_draws_are_under_the_lock_of_the_generator():
 
 def test_36_a_stream_of_its_own_needs_no_lock():
     trainer = new()
-    with trainer._bit_generator.lock:
+    with trainer._state.bit_generator.lock:
         fit = threading.Thread(target=trainer.fit, args=(X, y, 3))
         fit.start()
         fit.join(60)

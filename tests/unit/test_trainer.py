@@ -12,6 +12,7 @@ import fastmlp
 from fastmlp import MLP, SGD, Adam, AdamW, Trainer, reference
 from fastmlp.objectives import SquaredError
 from fastmlp.scaling import fit_scaling, transform
+from fastmlp.training import data
 
 OPTIMIZERS = {
     "sgd": (SGD(learning_rate=0.05), reference.sgd_step),
@@ -135,7 +136,7 @@ def test_one_batch_an_epoch_draws_nothing(rng, batch_size):
     ]
     losses = [trainer.fit(X, y, epochs=5).loss for trainer in trainers]
     assert losses[0] == losses[1]
-    assert trainers[1]._bit_generator.state == np.random.default_rng(1).bit_generator.state
+    assert trainers[1]._state.bit_generator.state == np.random.default_rng(1).bit_generator.state
 
 
 @pytest.mark.parametrize("settings", [{}, {"standardize": True}, {"optimizer": "sgd", "batch_size": None}])
@@ -400,7 +401,7 @@ def test_inputs_are_used_without_a_copy_and_not_written_to():
     X, y = X.astype("float32"), y.astype("float32")
     for array in (X, y):
         array.flags.writeable = False
-    (X_used, y_used, _), _ = Trainer(MLP((3, 4, 1)))._data(X, y, None, None)
+    X_used, y_used, _ = data.prepare(Trainer(MLP((3, 4, 1)))._state, X, y, None, None).training
     assert X_used is X
     assert np.shares_memory(y_used, y)
     Trainer(MLP((3, 4, 1)), standardize=True).fit(X, y, epochs=2)

@@ -1,4 +1,4 @@
-"""Checkpoints: all that a Trainer holds, in one safetensors file, and back.
+"""Checkpoints: a FitState in one safetensors file, and back.
 
 Arrays are tensors, numbers and names a JSON object in the metadata (Python writes floats so that they come
 back to the bit). Nothing in a file is code, and the names in it choose only from tables of this package.
@@ -15,7 +15,9 @@ from fastmlp.io import files
 from fastmlp.io.model_file import parse_dtype, parse_names
 from fastmlp.network import MLP
 from fastmlp.penalties import L2
-from fastmlp.trainer import NAMES, Fingerprint, History, Trainer, _Run
+from fastmlp.training.data import NAMES, Fingerprint
+from fastmlp.training.settings import Settings
+from fastmlp.training.state import STOP_REASONS, Fit, FitState, History
 
 FORMAT = "fastmlp checkpoint"
 VERSIONS = (2,)
@@ -25,19 +27,17 @@ SETTINGS = ("batch_size", "l2", "clip_norm", "shuffle", "standardize")  # of Tra
 CURVES = ("loss", "validation_loss", "seconds", "monitor")
 SCALES = ("mean_x", "scale_x", "mean_y", "scale_y")
 UNKNOWN = "unknown"  # the fingerprint of an array that was gone before anybody asked
-STOP_REASONS = (None, "epochs", "patience", "callback", "interrupted", "diverged")
-RUN = (
-    *("epochs", "patience", "min_delta", "checkpoint_every", "monitored", "epoch", "limit"),
+FIT = (  # fields of Fit, beside its arrays
+    *("epochs", "patience", "min_delta", "checkpoint_every", "monitored", "epoch", "divergence_threshold"),
     *("best_epoch", "best_loss", "improved_epoch", "improved_loss"),
 )
 
 
-def save(path, trainer):
-    """Write a trainer; its method `save_checkpoint` says the rest."""
-    net, run, history = trainer.network, trainer._run, trainer.history
-    if run is not None:
-        trainer._take_over(run)  # what a callback has changed before it saves
-    state = {
+def save(path, state):
+    """Write a FitState: everything `Trainer.resume` needs. `Trainer.save_checkpoint` says the rest."""
+    net, settings, fit, history = state.network, state.settings, state.fit, state.history
+    prints = state.fingerprints
+    described = {
         "sizes": net.sizes,
         "activations": net.activations,
         "objective": objectives.described(net.objective),
@@ -45,68 +45,63 @@ def save(path, trainer):
         "trained": net.trained,
         "feature_names": net.feature_names,
         "target_names": net.target_names,
-        "optimizer": [type(trainer.optimizer).__name__.lower(), asdict(trainer.optimizer)],
-        "schedule": schedules.described(trainer.schedule),
-        **{name: getattr(trainer, name) for name in SETTINGS},
-        "steps": trainer._steps,
-        "random": _random_state(trainer._bit_generator),
-        "data": trainer._data_seen and [entry and (entry.value or UNKNOWN) for entry in trainer._data_seen],
+        "optimizer": [type(settings.optimizer).__name__.lower(), asdict(settings.optimizer)],
+        "schedule": schedules.described(settings.schedule),
+        **{name: getattr(settings, name) for name in SETTINGS},
+        "steps": state.steps,
+        "velocity_rate": state.velocity_rate,
+        "random": _random_state(state.bit_generator),
+        "data": prints and [entry and (entry.value or UNKNOWN) for entry in prints],
         "history": None if history is None else [history.best_epoch, history.stop_reason],
-        "run": None if run is None else {name: getattr(run, name) for name in RUN},
+        "fit": None if fit is None else {name: getattr(fit, name) for name in FIT},
     }
-    tensors = {"network": net.parameters, "moments": trainer._moments}
-    if trainer._scaling is not None:
-        tensors |= asdict(trainer._scaling)  # SCALES, and which features are constant
-    if trainer._left is not None:
-        tensors["left"] = np.stack(trainer._left)
+    tensors = {"network": net.parameters, "moments": state.moments}
+    if state.scaling is not None:
+        tensors |= asdict(state.scaling)  # SCALES, and which features are constant
+    if state.published is not None:
+        tensors["published"] = state.published
     if history is not None:
         tensors |= {name: np.array(getattr(history, name), dtype=np.float64) for name in CURVES}
-    if run is not None:
-        tensors |= {"parameters": run.parameters, "best": run.best}
+    if fit is not None:
+        tensors |= {"parameters": fit.parameters, "best": fit.best}
     metadata = {
         "format": FORMAT,
         "format_version": str(VERSIONS[-1]),
-        "state": json.dumps(state, default=_plain_number),
+        "state": json.dumps(described, default=_plain_number),
     }
     files.save_tensors(path, tensors, metadata)
 
 
-def load(path, trainer_class, n_threads, expected):
-    """(trainer, the run it was in or None) of a file that `save` wrote, if it holds what is expected."""
+def load(path):
+    """Return the FitState of a file that `save` wrote."""
 
     def build(tensors, metadata):
-        state = json.loads(metadata["state"])
-        trainer = _trainer(trainer_class, state, tensors)
-        return trainer, _run(state["run"], tensors, trainer)
+        return _state(json.loads(metadata["state"]), tensors)
 
-    threads = kernels.threads(n_threads)
-    trainer, run = files.load_tensors(path, FORMAT, VERSIONS, build)
-    _require(expected, path, trainer, run)
-    trainer.n_threads = threads
-    return trainer, run
+    return files.load_tensors(path, FORMAT, VERSIONS, build)
 
 
-def refuse_to_replace(path):
+def check_overwrite(path):
     """Raise if there is a file that a new fit's checkpoint must not replace."""
     if not os.path.exists(path):
         return
     try:
-        _, run = load(path, Trainer, None, {})
+        fit = load(path).fit
     except ValueError as error:
         raise FileExistsError(f"checkpoint: {error}; choose another name, or remove it") from None
-    if run is not None:
+    if fit is not None:
         raise FileExistsError(
-            f"checkpoint: {os.fspath(path)} holds a fit that was cut off after {run.epoch} of {run.epochs} "
-            "epochs; go on with it by Trainer.resume, or remove the file"
+            f"checkpoint: {os.fspath(path)} contains an unfinished fit ({fit.epoch} of {fit.epochs} epochs); "
+            "continue it with Trainer.resume, or remove the file"
         )
 
 
-def require_same_data(path, seen, given):
-    """Raise where the data given are not those that the checkpoint's fit has seen (if there was one)."""
-    if seen is None:
+def check_same_data(path, state, data):
+    """Raise where a FitData is not what the checkpoint's fit has seen (if there was one)."""
+    if state.fingerprints is None:
         return
-    for name, fingerprint, new in zip(DATA, seen, given, strict=True):
-        old = fingerprint and fingerprint.value
+    for name, fingerprint, given in zip(DATA, state.fingerprints, data.fingerprints, strict=True):
+        old, new = fingerprint and fingerprint.value, given and given.value
         if fingerprint is not None and old is None:
             continue  # nobody asked while the data were there
         if old != new:
@@ -117,22 +112,20 @@ def require_same_data(path, seen, given):
             )
 
 
-def _require(expected, path, trainer, run):
+def check_expected(path, state, expected):
     """Raise where a setting is not as expected."""
-    net, optimizer = trainer.network, trainer.optimizer
+    net, settings, fit = state.network, state.settings, state.fit
     found = {"sizes": net.sizes, "activation": net.activations, "objective": net.objective}
-    found |= {"dtype": net.dtype, "optimizer": optimizer, "schedule": trainer.schedule}
-    found |= {"learning_rate": optimizer.learning_rate}
-    found |= {name: getattr(trainer, name) for name in SETTINGS}
-    found |= {
-        name: getattr(run, name, None) for name in ("epochs", "patience", "min_delta", "checkpoint_every")
-    }
+    found |= {"dtype": net.dtype, "optimizer": settings.optimizer, "schedule": settings.schedule}
+    found |= {"learning_rate": settings.optimizer.learning_rate}
+    found |= {name: getattr(settings, name) for name in SETTINGS}
+    found |= {name: getattr(fit, name, None) for name in FIT[:4]}
     for name, wanted in expected.items():
         if name not in found:
             raise TypeError(f"{name}: a checkpoint has no such setting; it has {', '.join(found)}")
         has = found[name]
         if isinstance(wanted, str) and name == "optimizer":
-            has = type(optimizer).__name__.lower()
+            has = type(settings.optimizer).__name__.lower()
         if name == "activation":
             wanted = activations.resolve(wanted, len(net.sizes) - 2)
         if name == "objective":
@@ -143,32 +136,46 @@ def _require(expected, path, trainer, run):
             raise ValueError(f"{name}: the checkpoint {os.fspath(path)} has {found[name]!r}, not {wanted!r}")
 
 
-def _trainer(trainer_class, state, tensors):
-    sizes, dtype = _checks.sizes(state["sizes"]), parse_dtype(state["dtype"])
+def _state(described, tensors):
+    sizes, dtype = _checks.sizes(described["sizes"]), parse_dtype(described["dtype"])
     # before anything of this size is made
     parameters = _tensor(tensors, "network", dtype, kernels.n_parameters(sizes))
-    objective = objectives.from_description(state["objective"])
-    net = MLP._like(parameters, sizes, tuple(state["activations"]), objective, dtype)
-    net.trained = bool(state["trained"])
-    net.feature_names = parse_names(state["feature_names"])
-    net.target_names = parse_names(state["target_names"])
-    name, fields = state["optimizer"]
-    settings = {name: state[name] for name in SETTINGS}
-    if isinstance(settings["l2"], dict):
-        settings["l2"] = L2(**settings["l2"])
-    settings["schedule"] = schedules.from_description(state["schedule"])
-    trainer = trainer_class(net, optimizers.OPTIMIZERS[name](**fields), **settings)
-    trainer._bit_generator = _bit_generator(state["random"])
-    trainer._moments = _tensor(tensors, "moments", dtype, 2, net.parameters.size)
-    trainer._steps = _integer(state, "steps", 0, 2**53)
-    trainer._data_seen = _fingerprints(state["data"])
-    if "mean_x" in tensors:
-        trainer._scaling = _scaling(tensors, sizes)
-    if "left" in tensors:
-        trainer._left = tuple(_tensor(tensors, "left", dtype, 2, net.parameters.size))
-    if state["history"] is not None:
-        trainer._history = _history(*state["history"], tensors)
-    return trainer
+    objective = objectives.from_description(described["objective"])
+    net = MLP._like(parameters, sizes, tuple(described["activations"]), objective, dtype)
+    net.trained = bool(described["trained"])
+    net.feature_names = parse_names(described["feature_names"])
+    net.target_names = parse_names(described["target_names"])
+    state = FitState(
+        net,
+        _settings(described, dtype),
+        moments=_tensor(tensors, "moments", dtype, 2, net.parameters.size),
+        bit_generator=_bit_generator(described["random"]),
+        steps=_integer(described, "steps", 0, 2**53),
+        velocity_rate=_checks.number("velocity_rate", described["velocity_rate"], 0, np.inf),
+        scaling=_scaling(tensors, sizes) if "mean_x" in tensors else None,
+        published=_tensor(tensors, "published", dtype, 2, net.parameters.size)
+        if "published" in tensors
+        else None,
+        fingerprints=_fingerprints(described["data"]),
+        history=None if described["history"] is None else _history(*described["history"], tensors),
+    )
+    if described["fit"] is not None:
+        state.fit = _fit(described["fit"], tensors, state)
+    return state
+
+
+def _settings(described, dtype):
+    name, fields = described["optimizer"]
+    given = {name: described[name] for name in SETTINGS}
+    if isinstance(given["l2"], dict):
+        given["l2"] = L2(**given["l2"])
+    return Settings.checked(
+        dtype,
+        optimizer=optimizers.OPTIMIZERS[name](**fields),
+        schedule=schedules.from_description(described["schedule"]),
+        n_threads=None,
+        **given,
+    )
 
 
 def _plain_number(value):
@@ -195,48 +202,46 @@ def _history(best_epoch, stop_reason, tensors):
     curves = [_tensor(tensors, name, np.float64, length).tolist() for name, length in lengths]
     if best_epoch is not None:
         _integer({"best_epoch": best_epoch}, "best_epoch", 0, epochs - 1)
-    if stop_reason not in STOP_REASONS:
+    if stop_reason is not None and stop_reason not in STOP_REASONS:
         raise ValueError(f"stop_reason: {stop_reason!r} is none of {STOP_REASONS}")
     return History(*curves, best_epoch, stop_reason)
 
 
-def _run(state, tensors, trainer):
-    if state is None:
-        return None
-    history, data = trainer.history, trainer._data_seen
+def _fit(told, tensors, state):
+    history, data = state.history, state.fingerprints
     if history is None or data is None or any(entry is not None and entry.value is None for entry in data):
         raise ValueError("a fit that was cut off, without its history or its data")
-    epoch, validated, monitored = len(history.loss), len(history.validation_loss), state["monitored"]
+    epoch, validated, monitored = len(history.loss), len(history.validation_loss), told["monitored"]
     judged = history.monitor if monitored else history.validation_loss or history.loss
     best_epoch, best_loss = -1, np.inf
     if history.best_epoch is not None:
         best_epoch = history.best_epoch
         best_loss = judged[best_epoch]
-    told = [state["epoch"], state["best_epoch"], state["best_loss"], validated, len(history.monitor)]
-    if told != [epoch, best_epoch, best_loss, epoch if data[3] else 0, epoch if monitored else 0]:
+    found = [told["epoch"], told["best_epoch"], told["best_loss"], validated, len(history.monitor)]
+    if found != [epoch, best_epoch, best_loss, epoch if data[3] else 0, epoch if monitored else 0]:
         raise ValueError("its fit is not where its history ends")
-    improved_epoch = _integer(state, "improved_epoch", -1, epoch - 1)
+    improved_epoch = _integer(told, "improved_epoch", -1, epoch - 1)
     improved_loss = np.inf if improved_epoch < 0 else judged[improved_epoch]
-    if state["improved_loss"] != improved_loss:
+    if told["improved_loss"] != improved_loss:
         raise ValueError("its last improvement is not in its history")
-    limit = state["limit"]
-    if type(limit) is not float or not limit >= 0:
-        raise ValueError(f"limit: {limit!r}, where a float >= 0 is needed")
-    size, dtype = trainer.network.parameters.size, trainer.network.dtype
-    return _Run(
-        _integer(state, "epochs", max(epoch, 1)),  # all of them in the last call of a callback
-        None if state["patience"] is None else _integer(state, "patience", 1),
-        _checks.number("min_delta", state["min_delta"], 0, np.inf),
-        None if state["checkpoint_every"] is None else _integer(state, "checkpoint_every", 1),
-        bool(monitored),
-        _tensor(tensors, "parameters", dtype, size),
-        _tensor(tensors, "best", dtype, size),
-        epoch,
-        best_epoch,
-        best_loss,
-        improved_epoch,
-        improved_loss,
-        limit,
+    threshold = told["divergence_threshold"]
+    if type(threshold) is not float or not threshold >= 0:
+        raise ValueError(f"divergence_threshold: {threshold!r}, where a float >= 0 is needed")
+    size, dtype = state.network.parameters.size, state.network.dtype
+    return Fit(
+        epochs=_integer(told, "epochs", max(epoch, 1)),  # all of them in the last call of a callback
+        patience=None if told["patience"] is None else _integer(told, "patience", 1),
+        min_delta=_checks.number("min_delta", told["min_delta"], 0, np.inf),
+        checkpoint_every=None if told["checkpoint_every"] is None else _integer(told, "checkpoint_every", 1),
+        monitored=bool(monitored),
+        parameters=_tensor(tensors, "parameters", dtype, size),
+        best=_tensor(tensors, "best", dtype, size),
+        epoch=epoch,
+        best_epoch=best_epoch,
+        best_loss=best_loss,
+        improved_epoch=improved_epoch,
+        improved_loss=improved_loss,
+        divergence_threshold=threshold,
     )
 
 

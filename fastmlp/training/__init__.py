@@ -1,0 +1,1 @@
+"""Training: what the user sees (trainer), its data, its state, one fit, and checkpoints."""
