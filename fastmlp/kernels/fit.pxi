@@ -216,8 +216,8 @@ cdef class FitLoop:
 
     cdef int append_epochs(self, Py_ssize_t new) except -1:
         """Add the new epochs to the history."""
-        cdef double each = (<double> perf_counter() - self.started) / max(new, 1)
         cdef Py_ssize_t e
+        cdef object each = (<double> perf_counter() - self.started) / max(new, 1)  # one object for all
         for e in range(new):
             self.losses.append(self.epoch_losses[0][e])
             self.seconds.append(each)
