@@ -11,8 +11,12 @@ import fastmlp
 from fastmlp.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "fastmlp" / "kernels" / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}/{page.name}")
 
 
 def blocks(page, language):
