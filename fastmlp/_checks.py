@@ -102,7 +102,7 @@ def _real(name, value):
 
 
 def _remedy(array):
-    """How the numbers are to be had from an array of a dtype that is not taken."""
+    """How to get numbers from an array of a dtype that is not taken."""
     if array.dtype.kind in "SU":
         return "encode the texts as numbers, or leave their columns out"
     if array.dtype.kind in "mM":

@@ -43,7 +43,7 @@ def main(argv=None):
         _drop_stdout()
         return 1
     except KeyboardInterrupt:
-        saved = "go on by --resume" if getattr(arguments, "checkpoint", None) else "nothing was saved"
+        saved = "continue with --resume" if getattr(arguments, "checkpoint", None) else "nothing was saved"
         print(f"fastmlp: interrupted; {saved}", file=sys.stderr)
         return 130
     except (OSError, ValueError, TypeError, ImportError, MemoryError) as error:
@@ -123,13 +123,13 @@ def _parser():
     train.add_argument(
         "--checkpoint",
         metavar="FOLDER",
-        help="write checkpoints of all fits there, to go on from by --resume",
+        help="write checkpoints of all fits there, for --resume",
     )
     train.add_argument(
         "--checkpoint-every", type=int, default=100, metavar="N", help="epochs from one to the next"
     )
     train.add_argument(
-        "--resume", action="store_true", help="go on from the checkpoints, with the same data and settings"
+        "--resume", action="store_true", help="continue from the checkpoints, with the same data and settings"
     )
     train.set_defaults(run=_train)
 
@@ -240,7 +240,7 @@ def _training_data(arguments):
         _require_columns(arguments.data, header, [*features, arguments.target])
         if not features:
             raise tables.TableError(
-                f"{arguments.data}, line 1: no column beside the target {arguments.target!r}"
+                f"{arguments.data}, line 1: no column besides the target {arguments.target!r}"
             )
         return [*features, arguments.target]
 
@@ -254,7 +254,7 @@ def _training_data(arguments):
         names = [name for j, name in enumerate(names) if j not in counters]
         if not names:
             raise tables.TableError(
-                f"{arguments.data}: no column beside the target {arguments.target!r} but row numbers; name "
+                f"{arguments.data}: no column besides the target {arguments.target!r} but row numbers; name "
                 "one by --features if it is meant"
             )
     return arguments.data, np.ascontiguousarray(X), y, names, arguments.target
@@ -301,7 +301,7 @@ def _require_columns(path, header, names):
 
 
 def _prepare_checkpoints(arguments):
-    """Make the folder for checkpoints; one that holds some is only taken to go on with them."""
+    """Make the folder for checkpoints; one that holds some is only taken to continue from them."""
     if arguments.checkpoint is None:
         if arguments.resume:
             raise ValueError("--resume: name the folder of the checkpoints by --checkpoint FOLDER")
@@ -309,8 +309,8 @@ def _prepare_checkpoints(arguments):
     os.makedirs(arguments.checkpoint, exist_ok=True)
     if os.listdir(arguments.checkpoint) and not arguments.resume:
         raise ValueError(
-            f"--checkpoint: {arguments.checkpoint} is not empty; go on with what is there by --resume, or "
-            "choose another folder"
+            f"--checkpoint: {arguments.checkpoint} is not empty; continue with --resume, or choose another "
+            "folder"
         )
 
 
@@ -393,7 +393,7 @@ def _hidden(arguments):
 
 
 def _errors(net, X, y, X_measured, y_measured):
-    """{predictor: loss} for what is fitted to X, y; beside a network with squared error also simpler ones."""
+    """{predictor: loss} for what is fitted to X, y; for squared error also the loss of simpler models."""
     if not isinstance(net.objective, objectives.SquaredError):
         return {"network": net.loss(X_measured, y_measured)}
     ones = np.ones((len(X), 1))

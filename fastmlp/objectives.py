@@ -43,7 +43,7 @@ class Objective:
         The loss of targets and raw outputs that are c times as large is c**degree times as large, and it does
         not change where both are shifted: such targets can be standardised. None: they cannot.
     slope_factor : float
-        Of the slopes, beside what the kernel calculates.
+        Of the slopes, in addition to what the kernel calculates.
     averages_outputs : bool
         Whether the loss of a row is the mean over the outputs; else it is one sum.
     starts_at_log_mean : bool

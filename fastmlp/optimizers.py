@@ -165,7 +165,7 @@ def resolve(
 
 
 def same_memory(one, other):
-    """Whether an optimizer can go on with what another one remembers."""
+    """Whether an optimizer can continue with what another one remembers."""
     return isinstance(one, SGD) == isinstance(other, SGD)
 
 

@@ -44,7 +44,7 @@ def network(
     ----------
     net : MLP
     feature_names, target_names : sequence of str, optional
-        What stands beside the inputs and outputs; None: those that the network carries, or x1, x2, … and
+        What is written next to the inputs and outputs; None: those that the network carries, or x1, x2, … and
         ŷ1, ŷ2, ….
     ax : matplotlib.axes.Axes, optional
 

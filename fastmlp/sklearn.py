@@ -297,13 +297,13 @@ epsilon, n_iter_no_change, max_fun
             _warn_if_elsewhere("X_val", columns, X, validation[0])
             _warn_if_elsewhere("y_val", range(Y.shape[1]), Y, validation[1])
         if not again:
-            self._start(X, Y, hidden, random)
+            self._initialize(X, Y, hidden, random)
         with self._callbacks(X, Y, w) as hook:
             if self.solver == "lbfgs":
                 self._fit_lbfgs(X, Y, w, validation, hook)
                 return self
             if self.early_stopping and validation is None:
-                X, Y, w, validation = self._set_aside(X, Y, w, random)
+                X, Y, w, validation = self._split_validation(X, Y, w, random)
             self._trainer = self._new_trainer(X, w, random)
             self._fit_epochs(X, Y, w, validation, hook, self.max_iter)
         if self.n_iter_ == self.max_iter and not self._stopped:
@@ -333,7 +333,7 @@ epsilon, n_iter_no_change, max_fun
         X, Y, w = self._checked(X, y, sample_weight, reset=not again)
         random = check_random_state(self.random_state)
         if not again:
-            self._start(X, Y, hidden, random)
+            self._initialize(X, Y, hidden, random)
         if getattr(self, "_trainer", None) is None:
             self._trainer = self._new_trainer(X, w, random)
         else:
@@ -442,7 +442,7 @@ epsilon, n_iter_no_change, max_fun
         units = _checks.integer("hidden_layer_sizes", hidden[0])
         if self.warm_start and hasattr(self, "network_") and self.network_.sizes[1] != units:
             raise ValueError(
-                f"hidden_layer_sizes: {units}, and warm_start goes on with the {self.network_.sizes[1]} "
+                f"hidden_layer_sizes: {units}, and warm_start continues with the {self.network_.sizes[1]} "
                 "hidden units there are; give that number, or clone the estimator"
             )
         return units
@@ -483,7 +483,7 @@ epsilon, n_iter_no_change, max_fun
             _check_scores("y_val", Y, w)
         return X, Y, w
 
-    def _set_aside(self, X, Y, w, random):
+    def _split_validation(self, X, Y, w, random):
         """(X, Y, w) without the rows of a validation set, and that set; rows of weight 0 are in neither."""
         if w is not None and not w.all():
             X, Y, w = X[w > 0], Y[w > 0], w[w > 0]
@@ -494,7 +494,7 @@ epsilon, n_iter_no_change, max_fun
             _check_scores("validation_fraction", validation[1], None)
         return *training, *[None] * (w is None), (*validation, *[None] * (w is None))
 
-    def _start(self, X, Y, hidden, random):
+    def _initialize(self, X, Y, hidden, random):
         """A new network, with scikit-learn's starting weights, and nothing recorded yet."""
         sizes = X.shape[1], hidden, Y.shape[1]
         self.network_ = MLP._like(None, sizes, dtype=self.dtype or X.dtype)
@@ -573,12 +573,12 @@ epsilon, n_iter_no_change, max_fun
             self.t_ += len(X)
             self._record(history.loss[-1], validation)
             if self.early_stopping and validation is not None:
-                improved = self._judge_score()
+                improved = self._update_best_score()
                 best = self.network_.parameters.copy() if improved else best
             else:
-                self._judge_loss()
+                self._update_best_loss()
             self._stopped = hook is not None and bool(hook())
-            self._stopped = self._stopped or self._reschedule(trainer)
+            self._stopped = self._stopped or self._update_learning_rate(trainer)
             return self._stopped
 
         reason = trainer.fit(X, Y, epochs, sample_weight=w, callback=after_epoch).stop_reason
@@ -607,22 +607,22 @@ epsilon, n_iter_no_change, max_fun
                 if self.verbose:
                     print(f"Validation score: {self.validation_scores_[-1]:f}")
 
-    def _judge_loss(self):
+    def _update_best_loss(self):
         unit = np.mean(self._trainer.scaling.scale_y**2) if self.standardize else 1
-        self._count(self.loss_ <= self.best_loss_ - self.tol * unit)
+        self._count_no_improvement(self.loss_ <= self.best_loss_ - self.tol * unit)
         self.best_loss_ = min(self.loss_, self.best_loss_)
 
-    def _judge_score(self):
+    def _update_best_score(self):
         """Whether the last validation score is the best."""
         score, best = self.validation_scores_[-1], self.best_validation_score_
-        self._count(score >= best + self.tol)
+        self._count_no_improvement(score >= best + self.tol)
         self.best_validation_score_ = max(score, best)
         return score > best
 
-    def _count(self, improved):
+    def _count_no_improvement(self, improved):
         self._no_improvement_count = 0 if improved else self._no_improvement_count + 1
 
-    def _reschedule(self, trainer):
+    def _update_learning_rate(self, trainer):
         """Set the learning rate of the next epoch; whether to stop."""
         stop = False
         rate = new = trainer.optimizer.learning_rate
@@ -733,7 +733,8 @@ epsilon, n_iter_no_change, max_fun
     def _callbacks(self, X, Y, w):
         """A function to call after each epoch, which says whether to stop; None where nobody listens.
 
-        An epoch is announced when it is over: announcing it before would take a look at the clock.
+        on_fit_task_begin of an epoch is called at its end, right before on_fit_task_end: the loop says that
+        an epoch is over, not that one begins.
         """
         if not hasattr(self, "_init_callback_context"):
             yield None

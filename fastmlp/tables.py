@@ -1,4 +1,4 @@
-"""Reading tables of numbers from CSV files, for the command line: every complaint has its place."""
+"""Reading tables of numbers from CSV files, for the command line: every error names its place."""
 
 import csv
 import gzip

@@ -26,7 +26,7 @@ def load_tensors(path, kind, versions, build):
 
     Its metadata must say ``format`` `kind` and a ``format_version`` of `versions`, the newest last. Whatever
     is wrong with the content, found here or by `build` (which need not look out for missing keys and wrong
-    types), becomes a ValueError that names the path; what the system has against the file stays an OSError.
+    types), becomes a ValueError that names the path; errors of the operating system stay OSErrors.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -79,9 +79,9 @@ def _digest(tensors, metadata):
 def write_whole(path, content):
     """Write bytes to path so that at every moment the old file or the new one is there, whole.
 
-    The bytes go to a temporary file beside the target (the same file system, so that the rename is
+    The bytes go to a temporary file next to the target (the same file system, so that the rename is
     one step), are flushed to the disk, and then take the target's name. A link is followed; a device or a
-    pipe stays what it is, and gets the bytes. Whatever the system has against it becomes an OSError that
+    pipe stays what it is, and gets the bytes. Any error of the operating system becomes an OSError that
     names the target.
     """
     target = os.path.realpath(path)
@@ -144,7 +144,7 @@ NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
 def _temporary(target):
-    """The name of a new file beside the target."""
+    """The name of a new file next to the target."""
     folder, name = os.path.split(target)
     return os.path.join(folder, f".{name[:50]}.{os.urandom(8).hex()}")  # names: at most 255 bytes
 

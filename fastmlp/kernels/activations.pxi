@@ -1,9 +1,9 @@
 # The activations: a branch for each row of the table in fastmlp/activations.py.
 #
 # `activate` makes a of z in place; `replace_by_slopes` makes da/dz of a in place. Where the derivative needs
-# z itself (silu, gelu and mish are not monotonic, so a does not say which z it came from), `activate` writes
-# it beside. They are passes over a block in cache: ReLU alone is part of the product (gemm.pxi), as it costs
-# one instruction; the others there would multiply every tile by their number.
+# z itself (silu, gelu and mish are not monotonic, so a does not say which z it came from), `activate` also
+# stores the derivative. They are passes over a block in cache: ReLU alone is part of the product (gemm.pxi),
+# as it costs one instruction; the others there would multiply every tile by their number.
 
 cdef extern from "elementwise.h" nogil:
     vec vec_exp(vec x)

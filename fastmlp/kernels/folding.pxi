@@ -1,7 +1,7 @@
 # The weights of the standardised problem as those of the raw one: fastmlp/scaling.py has the formulas.
 
 cdef enum:
-    FOLDED_AT_ONCE = 16     # columns, whose sums are kept at hand
+    FOLDED_AT_ONCE = 16     # columns, whose sums stay in registers
 
 
 cdef void fold_features(real *W, Py_ssize_t n_in, Py_ssize_t n_out, const double *mean,

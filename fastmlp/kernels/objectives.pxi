@@ -34,7 +34,7 @@ cdef struct Objective:
     int link
     Py_ssize_t n_targets        # columns of Y: 1 for a class number or several quantiles, else n_out
     double outputs_averaged     # the loss of a row is its sum over the outputs, divided by this
-    double slope_factor         # of dL/dz, beside what the branch calculates
+    double slope_factor         # of dL/dz, in addition to what the branch calculates
     double loss_factor          # of the losses that are reported
     real smoothing              # of labels: y (1 - smoothing) + smoothing / classes
     const real *parameters      # (n_out,) Huber's delta, or the level of a quantile

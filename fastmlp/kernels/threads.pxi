@@ -2,7 +2,7 @@
 #
 # Its threads are started when a call begins and gone when it ends: between calls there is nothing that
 # a forked child could miss, that another library's pool could collide with, or that counts against a
-# quota. OpenMP's threads outlive their loop: a forked child waits for them for ever, and two copies of
+# quota. OpenMP's threads outlive their loop: a forked child waits for them forever, and two copies of
 # its runtime in one process get in each other's way.
 #
 # Two locks for each helper, one to start it and one to say that it is done; a chunk is claimed under a
@@ -32,7 +32,7 @@ cdef class ThreadTeam:
     cdef Py_ssize_t size
     cdef Py_ssize_t n_running     # helpers that have been started
     cdef bint accepted[THREADS]
-    cdef Task task              # NULL: go home
+    cdef Task task              # NULL: the helper ends
     cdef void *context
     cdef Py_ssize_t chunks, next
     cdef PyThread_type_lock next_task_lock
@@ -64,12 +64,12 @@ cdef class ThreadTeam:
             try:
                 _thread.start_new_thread(self.worker_main, (i,))
             except BaseException as error:
-                # this one may have come all the same, and there was no memory to say so: it goes home
+                # If the thread did start before the exception, it sees this and ends.
                 self.accepted[i] = False
                 self.size = i
                 PyThread_release_lock(self.start[i])
                 if isinstance(error, (RuntimeError, MemoryError)):
-                    break  # no more threads to be had: those that came do the work
+                    break  # no more threads can be started: continue with those that run
                 self.__exit__()  # Python does not call it where __enter__ raises
                 raise
             self.n_running = i

@@ -27,7 +27,7 @@ SETTINGS = ("batch_size", "l2", "clip_norm", "shuffle", "standardize")  # of Tra
 CURVES = ("loss", "validation_loss", "seconds", "monitor")
 SCALES = ("mean_x", "scale_x", "mean_y", "scale_y")
 UNKNOWN = "unknown"  # the fingerprint of an array that was gone before anybody asked
-FIT = (  # fields of Fit, beside its arrays
+FIT = (  # fields of Fit, without its arrays
     *("epochs", "patience", "min_delta", "checkpoint_every", "monitored", "epoch", "divergence_threshold"),
     *("best_epoch", "best_loss", "improved_epoch", "improved_loss"),
 )
@@ -210,7 +210,7 @@ def _history(best_epoch, stop_reason, tensors):
 def _fit(told, tensors, state):
     history, data = state.history, state.fingerprints
     if history is None or data is None or any(entry is not None and entry.value is None for entry in data):
-        raise ValueError("a fit that was cut off, without its history or its data")
+        raise ValueError("an unfinished fit, without its history or its data")
     epoch, validated, monitored = len(history.loss), len(history.validation_loss), told["monitored"]
     judged = history.monitor if monitored else history.validation_loss or history.loss
     best_epoch, best_loss = -1, np.inf
@@ -303,7 +303,8 @@ def _bit_generator(state):
     bit_generator.state = state
     if _random_state(bit_generator) != state:  # NumPy cuts off what does not fit
         raise ValueError(f"{name}: not a state of it")
-    # No seed leads to these. Some give one number for ever, and a draw by rejection would never end.
+    # Unreachable states (an all-zero MT19937, an even increment of PCG): they repeat one number, and the
+    # rejection loop of the shuffle would never end.
     inner = state["state"]
     still = name == "MT19937" and inner["key"][0] < 2**31 and not any(inner["key"][1:])
     if still or inner.get("inc", 1) % 2 == 0:

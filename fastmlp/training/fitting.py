@@ -15,8 +15,8 @@ from fastmlp.training.data import log_means
 MAX_EPOCHS_PER_CALL = 1024  # of the compiled loop
 ROWS_COMPARED = 4096  # at most, when the folded network is compared with the standardised one
 
-# The fits under way, by (process, network): a child that is forked meanwhile has none. dict.setdefault is one
-# step for all threads, also without the GIL.
+# The fits in progress, by (process, network): a child that is forked meanwhile has none. dict.setdefault is
+# one step for all threads, also without the GIL.
 _active_fits: dict[tuple[int, int], Fitting] = {}
 
 
@@ -61,14 +61,14 @@ def train(state, fit, history, data, *, monitor=None, callback=None, progress=Fa
 
 
 def take_over(network):
-    """Have a fit of this network that is under way go on from the parameters as they are now."""
+    """Have a fit of this network that is in progress continue from the parameters as they are now."""
     fitting = _active_fits.get((os.getpid(), id(network)))
     if fitting is not None:
         fitting.take_over()
 
 
 class Fitting:
-    """A fit under way: what it trains and tells, and the compiled loop that does it."""
+    """A fit in progress: what it trains and tells, and the compiled loop that does it."""
 
     def __init__(self, state, fit, history, data, monitor, callback, save) -> None:
         self.state, self.fit, self.history, self.data = state, fit, history, data
@@ -204,7 +204,7 @@ class Fitting:
         return reason
 
     def take_over(self):
-        """Train on with what a callback has made of the network's parameters since they were published."""
+        """Continue with what a callback has made of the network's parameters since they were published."""
         state, fit, net = self.state, self.fit, self.state.network
         expected = fit.parameters if state.scaling is None else state.published[0]
         if not self.published or _same_bits(net.parameters, expected):
@@ -238,7 +238,7 @@ def _says_stop(answer):
     if answer is None or isinstance(answer, bool | np.bool_):
         return bool(answer)
     raise TypeError(
-        f"callback: must return True to stop, False or None to go on, got {type(answer).__name__} "
+        f"callback: must return True to stop, False or None to continue, got {type(answer).__name__} "
         f"{answer!r:.40}; end it with `return None`"
     )
 
@@ -284,6 +284,6 @@ def lost_in_folding(net, parameters, measured, X, Y, w):
     return (
         f"the network, which takes raw values, has a loss of {raw:.3g}{unit_name}, and"
         f" training had reached {reached:.3g}: {net.dtype} does not hold the differences in {column}"
-        f" beside its values (mean / standard deviation: {ratio:.3g}); use {wider}values less their mean,"
+        f" next to its values (mean / standard deviation: {ratio:.3g}); use {wider}values less their mean,"
         " in a larger or smaller unit if they are extreme"
     )

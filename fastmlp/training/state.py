@@ -40,7 +40,7 @@ class History:
         The epoch of the lowest value of the monitor (without one: validation loss; without validation
         data: loss); None if no epoch was finished.
     stop_reason : {"epochs", "patience", "callback", "interrupted", "diverged"} or None
-        None while the fit goes on.
+        None while the fit is in progress.
     """
 
     loss: list[float] = field(default_factory=list)
@@ -84,7 +84,7 @@ class Fit:
 
 @dataclass
 class FitState:
-    """All that training goes on from."""
+    """Everything that training continues from."""
 
     network: MLP
     settings: Settings
@@ -96,5 +96,5 @@ class FitState:
     scaling: Scaling | None = None  # with `standardize`, measured by the first fit
     published: np.ndarray | None = None  # (2, size): what the network got last, and as it was trained
     fingerprints: list[Fingerprint | None] | None = None  # of the arrays of the last fit
-    history: History | None = None  # of the last fit, or of the one under way
-    fit: Fit | None = None  # the one under way
+    history: History | None = None  # of the last fit, or of the one in progress
+    fit: Fit | None = None  # the one in progress

@@ -81,7 +81,7 @@ class Trainer:
     network : MLP
         Read-only.
     history : History or None
-        Of the last call of `fit`, or of the one under way; `resume` goes on with it. Read-only.
+        Of the last call of `fit`, or of the one in progress; `resume` continues it. Read-only.
     standardize : bool
         Read-only.
     optimizer, schedule, batch_size, l2, clip_norm, shuffle, n_threads
@@ -202,7 +202,7 @@ class Trainer:
         checkpoint: Path | None = None,
         checkpoint_every: int = 10,
     ) -> History:
-        """Train the network; called again, go on where the last call stopped.
+        """Train the network; called again, continue where the last call stopped.
 
         Optimizer moments, step count and the random stream continue. The network is changed when
         `fit` ends, and before each call of the callback and each checkpoint; in between it stays as it was.
@@ -213,7 +213,7 @@ class Trainer:
             The names of a frame's columns become the network's `feature_names` (those of y `target_names`);
             if it has names, the columns are put in their order. Not written to, and not copied if it is
             C-contiguous and of the network's dtype (but for `standardize`). It must not be changed while
-            `fit` runs: training would go on with whatever it finds.
+            `fit` runs: training would continue with whatever it finds.
         y : (n, m) array_like; for one output also (n,)
         epochs : int
             At most so many passes over the rows.
@@ -236,14 +236,14 @@ class Trainer:
             weights do not reach it.
         callback : callable, optional
             ``callback(epoch, history)`` after each epoch, counted from 0 in this call; training stops if it
-            returns True, and goes on if it returns False or None. It may change the trainer's settings and
+            returns True, and continues if it returns False or None. It may change the trainer's settings and
             the network's parameters. (``lambda *_: bar.update()`` would return what tqdm's `update` does,
             True when it redraws; for a bar there is `progress`.)
         progress : bool
             Show a progress bar (extra ``progress``).
         checkpoint : str or path-like, optional
             Write a checkpoint to this file (`save_checkpoint`): before the first epoch, after every
-            `checkpoint_every` epochs, and at the end. Should the process be killed, `resume` goes on from
+            `checkpoint_every` epochs, and at the end. Should the process be killed, `resume` continues from
             there. Ctrl-C, divergence and exceptions leave the last one as it is.
         checkpoint_every : int
             Epochs from one checkpoint to the next. One takes some milliseconds, most of them the disk's.
@@ -264,7 +264,7 @@ class Trainer:
         RuntimeError
             Another fit of this network is under way.
         FileExistsError
-            `checkpoint` holds a fit that was cut off, or is no checkpoint: nothing is written over it.
+            `checkpoint` contains an unfinished fit, or is no checkpoint: nothing is written over it.
         Exception
             Whatever the callback, the progress bar or the writing of a checkpoint raises; the best weights
             are restored first.
@@ -300,7 +300,7 @@ class Trainer:
         return self._run_fit(fit, History(), prepared, monitor, callback, progress, checkpoint)
 
     def save_checkpoint(self, path: Path) -> None:
-        """Write everything that training goes on from to a safetensors file, whole or not at all.
+        """Write everything that is needed to continue to a safetensors file, whole or not at all.
 
         That is the network, the settings, moments and step count of the optimizer, the random stream, the
         scaling and the history; in a callback also how far the fit is. The data are not in it, but their
@@ -350,10 +350,10 @@ class Trainer:
         n_threads: int | None = None,
         **expected: object,
     ) -> Self:
-        """Read a checkpoint, go on with its fit to the end if that was cut off, and return the trainer.
+        """Read a checkpoint, continue its fit to the end if it is unfinished, and return the trainer.
 
         The network and the history are those that the fit would have had without the break, to the bit on
-        the same machine (but for `History.seconds`). A fit that wrote checkpoints goes on writing them to
+        the same machine (but for `History.seconds`). A fit that wrote checkpoints continues to write them to
         `path`.
 
         Parameters
@@ -370,7 +370,7 @@ class Trainer:
         **expected
             What must be in the checkpoint, by the name of a setting: ``sizes``, ``dtype``, ``optimizer``,
             ``learning_rate``, ``batch_size``, ``l2``, ``clip_norm``, ``shuffle``, ``standardize``, and for a
-            fit that was cut off ``epochs``, ``patience``, ``min_delta`` and ``checkpoint_every``.
+            unfinished fit ``epochs``, ``patience``, ``min_delta`` and ``checkpoint_every``.
 
         Returns
         -------

@@ -192,7 +192,7 @@ def test_31_errors_are_one_line_and_status_2(folder, capsys):
     (folder / "junk").write_bytes(b"junk")
     assert "not a fastmlp file" in fails(capsys, "predict", "junk", titanic)
     (folder / "one.csv").write_text("fare\n1\n")
-    assert "no column beside the target" in fails(capsys, "train", "one.csv", "--target", "fare")
+    assert "no column besides the target" in fails(capsys, "train", "one.csv", "--target", "fare")
     assert not (folder / "model.safetensors").exists()
 
 
@@ -335,7 +335,7 @@ def test_interrupted_training_says_how_to_go_on(folder, capsys, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(cli, "_errors", lambda *_: signal.raise_signal(signal.SIGINT))
         assert main(["train", *CHECKPOINTED]) == 130
-    assert "interrupted; go on by --resume" in capsys.readouterr().err
+    assert "interrupted; continue with --resume" in capsys.readouterr().err
     assert model(capsys, *CHECKPOINTED, "--resume") == model(capsys, *CHECKPOINTED[:4])
 
 
