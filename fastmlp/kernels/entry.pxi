@@ -89,7 +89,10 @@ cdef class CompiledNetwork:
         shape[0], shape[1] = cnp.PyArray_DIM(array, 0), self.net.n_out
         out = cnp.PyArray_EMPTY(1 if self.net.n_out == 1 else 2, shape, cnp.PyArray_TYPE(array), 0)
         W = data_of(parameters, self.net.n_parameters)
-        if n_threads == 1 and shape[0] * self.net.flops_per_row <= MIN_CHUNK_FLOPS:
+        if n_threads == 1 and shape[0] * self.net.flops_per_row <= (
+            # 128-1024-1, 6 rows: 20 to 26 us, and 40 to 57 where the weights are packed
+            FLOPS_BETWEEN_SIGNAL_CHECKS if shape[0] <= self.net.fast.unpacked_rows else MIN_CHUNK_FLOPS
+        ):
             if predict_rows(&self.net, W, <real *> cnp.PyArray_DATA(array), shape[0], not raw,
                             <real *> cnp.PyArray_DATA(out)):
                 raise MemoryError("no memory for a prediction")
