@@ -2,6 +2,8 @@
 
 import itertools
 
+import exactly
+import mpmath
 import numpy as np
 import pytest
 import sheet
@@ -135,6 +137,33 @@ def test_the_reference_has_the_slopes_of_its_loss(activation, objective):
             W -= sign * step * direction
         slope = (ends[0] - ends[1]) / (2 * step)
         assert abs(slope - (dW * direction).sum()) <= 1e-6 * (1 + abs(slope))
+
+
+@pytest.mark.parametrize("depth", range(1, 6))
+@pytest.mark.parametrize(("activation", "objective"), PAIRS)
+def test_the_reference_has_the_digits_of_mpmath(activation, objective, depth):
+    """Loss and gradient to rounding: of differences with steps of 1e-20, in 50 digits."""
+    sizes = (2, *(3, 2, 2, 2)[: depth - 1], 2)
+    for seed in itertools.count(depth + PAIRS.index((activation, objective))):
+        X, Y, weights, w, loss_of = draw(sizes, objective, seed, weighted=True)
+        X, Y, w = X[:3], Y[:3], np.maximum(w[:3], 1)
+        options = dict(activation=activation, objective=loss_of)
+        zs = reference.chain.layers(X, weights, activation)[1]
+        if min(np.abs(z).min() for z in zs) > 1e-6 and np.abs(zs[-1] - Y).min() > 1e-6:
+            break  # rounding moves none over a kink
+    found, gradients = reference.loss_and_gradients(X, Y, weights, sample_weight=w, **options)
+    digits = [[[*map(mpmath.mpf, row)] for row in W.tolist()] for W in weights]
+    truth = exactly.loss(X, Y, digits, w, **options)
+    assert abs(found - truth) <= 1e-14 * (1 + abs(truth))
+    step = mpmath.mpf(10) ** -20
+    for W, dW in zip(digits, gradients, strict=True):
+        for i, j in np.ndindex(dW.shape):
+            ends = []
+            for sign in (1, -1):
+                W[i][j] += sign * step
+                ends.append(exactly.loss(X, Y, digits, w, **options))
+                W[i][j] -= sign * step
+            assert abs(dW[i, j] - (ends[0] - ends[1]) / (2 * step)) <= 1e-14 * max(1, np.abs(dW).max())
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -4,35 +4,13 @@ import elementwise_error
 import mpmath
 import numpy as np
 import pytest
+from exactly import FUNCTIONS
 
 from fastmlp import activations, kernels
-from fastmlp.activations import LEAK, SELU_ALPHA, SELU_SCALE
+from fastmlp.activations import SELU_ALPHA, SELU_SCALE
 
-mpmath.mp.dps = 40
 STRIDE = 4099  # a prime: a million of the 2**32
-
-
-def mish(x):
-    e = mpmath.exp(x)
-    return x * (e * e + 2 * e) / (e * e + 2 * e + 2)
-
-
-EXACT = {
-    "exp": mpmath.exp,
-    "expm1": mpmath.expm1,
-    "log": mpmath.log,
-    "log1p": mpmath.log1p,
-    "tanh": mpmath.tanh,
-    "logistic": lambda x: 1 / (1 + mpmath.exp(-x)),
-    "erf": mpmath.erf,
-    "softplus": lambda x: mpmath.log1p(mpmath.exp(x)),
-    "elu": lambda x: x if x > 0 else mpmath.expm1(x),
-    "selu": lambda x: SELU_SCALE * (x if x > 0 else SELU_ALPHA * mpmath.expm1(x)),
-    "leaky_relu": lambda x: x if x > 0 else LEAK * x,
-    "silu": lambda x: x / (1 + mpmath.exp(-x)),
-    "gelu": lambda x: x * mpmath.erfc(-x / mpmath.sqrt(2)) / 2,
-    "mish": mish,
-}
+EXACT = {name: FUNCTIONS[name] for name in elementwise_error.EXACT}
 SLOPES = [
     name for name in activations.ACTIVATIONS if f"{name}_slope" in kernels.module("float32").ELEMENTWISE
 ]
