@@ -1,36 +1,13 @@
 """The functions of the tables in 50 digits, with mpmath."""
 
 import mpmath
+from elementwise_error import IN_DIGITS
 from mpmath import mpf
-
-from fastmlp.activations import LEAK, SELU_ALPHA, SELU_SCALE
 
 mpmath.mp.dps = 50
 
 
-def mish(x):
-    e = mpmath.exp(x)
-    return x * (e * e + 2 * e) / (e * e + 2 * e + 2)
-
-
-FUNCTIONS = {
-    "identity": lambda x: x,
-    "relu": lambda x: max(x, mpf(0)),
-    "exp": mpmath.exp,
-    "expm1": mpmath.expm1,
-    "log": mpmath.log,
-    "log1p": mpmath.log1p,
-    "tanh": mpmath.tanh,
-    "logistic": lambda x: 1 / (1 + mpmath.exp(-x)),
-    "erf": mpmath.erf,
-    "softplus": lambda x: mpmath.log1p(mpmath.exp(x)),
-    "elu": lambda x: x if x > 0 else mpmath.expm1(x),
-    "selu": lambda x: SELU_SCALE * (x if x > 0 else SELU_ALPHA * mpmath.expm1(x)),
-    "leaky_relu": lambda x: x if x > 0 else LEAK * x,
-    "silu": lambda x: x / (1 + mpmath.exp(-x)),
-    "gelu": lambda x: x * mpmath.erfc(-x / mpmath.sqrt(2)) / 2,
-    "mish": mish,
-}
+FUNCTIONS = IN_DIGITS | {"identity": lambda x: x, "relu": lambda x: max(x, mpf(0))}
 
 
 def row_loss(objective, z, y):
