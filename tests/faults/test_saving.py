@@ -8,9 +8,9 @@ import signal
 import stat
 import subprocess
 import sys
-import textwrap
 
 import numpy as np
+import programs
 import pytest
 from safetensors import safe_open
 
@@ -19,43 +19,6 @@ from fastmlp.io import files
 from fastmlp.training import data
 
 KINDS = ["model", "checkpoint"]
-
-# A save of one kind that is always the same but for its seed; first in each of the scripts below
-SAVING = """
-import os, sys
-import fastmlp
-
-def saving(kind, seed, hidden=4):
-    "What writes a file of this kind to a path."
-    net = fastmlp.MLP((3, hidden, 1), seed=seed)
-    if kind == "model":
-        return net.save
-    trainer = fastmlp.Trainer(net, seed=seed, standardize=True)
-    trainer.fit(*fastmlp.load_titanic(), epochs=2)
-    return trainer.save_checkpoint
-
-def told(save, path):
-    "How a save ends, in a line."
-    try:
-        save(path)
-    except OSError as error:
-        return f"{type(error).__name__}, {error.errno}, {error.filename}"
-    return "saved"
-
-kind, path = sys.argv[1:3]
-"""
-
-
-def run_python(source, *arguments, command=(), environment=None):
-    done = subprocess.run(
-        [*command, sys.executable, "-c", textwrap.dedent(source), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=os.environ | (environment or {}),
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def content(path):
@@ -126,15 +89,6 @@ def test_a_link_is_followed(tmp_path):
 # No room
 
 
-NO_ROOM = (
-    SAVING
-    + """
-saving(kind, 1)(path)
-exec(os.environ["FULL"])
-print(told(saving(kind, 2, hidden=5000), path))
-"""
-)
-
 # the system writes up to the limit, and then refuses: a short write, and an error at the next
 FILE_LIMIT = """
 import resource
@@ -144,7 +98,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
 def no_room(kind, path, full, **options):
     """How a save ends for which there is no room, and that it leaves nothing but the old file."""
-    return run_python(NO_ROOM, kind, path, environment={"FULL": full}, **options).strip()
+    return programs.output("saving/no_room.py", kind, path, environment={"FULL": full}, **options).strip()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="limits of Unix")
@@ -153,7 +107,7 @@ def test_26_a_file_that_may_not_grow(tmp_path, kind):
     path, other = tmp_path / "file", tmp_path / "other"
     assert no_room(kind, path, FILE_LIMIT) == f"OSError, 27, {os.path.realpath(path)}"
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
-    run_python(SAVING + "saving(kind, 1)(path)", kind, other)
+    programs.output("saving/save_once.py", kind, other)
     assert content(path)[0]["seconds" if kind == "checkpoint" else "0.weight"]
     assert same_but_for_times(path, other)
 
@@ -195,40 +149,6 @@ def test_26_a_full_disk(tmp_path, kind):
 # System calls. A server has all imported and has saved once; for each injection it forks a child, which stops
 # itself until strace has attached, saves between two marks, and tells how that has ended.
 
-SERVER = (
-    SAVING
-    + """
-import ctypes, signal
-ANY_TRACER = (0x59616D61, ctypes.c_ulong(-1))
-signal.alarm(600)
-other = sys.argv[3]
-save = saving(kind, 2)
-save(other)
-print("ready", flush=True)
-libc = ctypes.CDLL(None)
-
-def child():
-    signal.alarm(60)
-    libc.prctl(*ANY_TRACER)
-    os.kill(os.getpid(), signal.SIGSTOP)
-    os.access("/begin", os.F_OK)
-    line = told(save, path)
-    os.access("/end", os.F_OK)
-    print(line, flush=True)
-
-for line in sys.stdin:
-    pid = os.fork()
-    if pid == 0:
-        try:
-            child()
-        finally:
-            os._exit(1)
-    os.waitpid(pid, os.WUNTRACED)
-    print(pid, flush=True)
-    print("ended", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
-"""
-)
-
 
 @pytest.fixture(scope="module", params=KINDS)
 def saver(request, tmp_path_factory):
@@ -236,9 +156,9 @@ def saver(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     path, old, new = (folder / name for name in ("target/file", "old", "new"))
     trace = folder / "trace"
-    run_python(SAVING + "saving(kind, 1)(path)", request.param, old)
+    programs.output("saving/save_once.py", request.param, old)
     server = subprocess.Popen(
-        [sys.executable, "-c", SERVER, request.param, str(path), str(new)],
+        [sys.executable, str(programs.SCRIPTS / "saving" / "server.py"), request.param, str(path), str(new)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -387,197 +307,25 @@ def test_26_a_write_that_writes_less_than_it_says(saver):
 # Allocations. A library that is loaded before all others makes the k-th one fail; with PYTHONMALLOC=malloc
 # each small object is one too.
 
-ALLOCATIONS = """
-#define _GNU_SOURCE
-#include <errno.h>
-#include <malloc.h>
-#include <stddef.h>
 
-extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t);
-extern void *__libc_memalign(size_t, size_t), __libc_free(void *);
-
-/* set by the test; calls of at least so many bytes since then; whether one has failed; bytes in use */
-long fail_at, at_least, seen, failed, live;
-
-static int refused(size_t size) {
-    if (!fail_at || size < (size_t) at_least || __atomic_add_fetch(&seen, 1, __ATOMIC_RELAXED) != fail_at)
-        return 0;
-    failed = 1;
-    errno = ENOMEM;
-    return 1;
-}
-
-static void *counted(void *p) {
-    __atomic_add_fetch(&live, (long) malloc_usable_size(p), __ATOMIC_RELAXED);
-    return p;
-}
-
-void *malloc(size_t size) { return refused(size) ? NULL : counted(__libc_malloc(size)); }
-
-void *calloc(size_t n, size_t size) { return refused(n * size) ? NULL : counted(__libc_calloc(n, size)); }
-
-void *memalign(size_t to, size_t size) { return refused(size) ? NULL : counted(__libc_memalign(to, size)); }
-
-void *aligned_alloc(size_t to, size_t size) { return memalign(to, size); }
-
-int posix_memalign(void **p, size_t to, size_t size) {
-    void *found = memalign(to, size);
-    if (!found)
-        return ENOMEM;
-    *p = found;
-    return 0;
-}
-
-void *realloc(void *p, size_t size) {
-    long before = malloc_usable_size(p);
-    void *found;
-    if (refused(size))
-        return NULL;
-    found = __libc_realloc(p, size);
-    if (found || !size)
-        __atomic_add_fetch(&live, (long) malloc_usable_size(found) - before, __ATOMIC_RELAXED);
-    return found;
-}
-
-void free(void *p) {
-    __atomic_sub_fetch(&live, (long) malloc_usable_size(p), __ATOMIC_RELAXED);
-    __libc_free(p);
-}
-"""
-
-FAILING = """
-import _thread, ctypes, gc, json, linecache, os, sys, time
-import numpy as np
-import fastmlp
-from fastmlp import MLP, Trainer
-
-which, repeats = sys.argv[1], int(sys.argv[2])
-library = ctypes.CDLL(os.environ["LD_PRELOAD"])
-fail_at, at_least, seen, failed, live = (
-    ctypes.c_long.in_dll(library, name) for name in ("fail_at", "at_least", "seen", "failed", "live")
-)
-at_least.value = int(sys.argv[3])
-rng = np.random.default_rng(0)
-X, y = rng.normal(size=(200, 3)).astype("float32"), rng.normal(size=200).astype("float32")
-rows, targets = rng.normal(size=(8000, 16)).astype("float32"), rng.normal(size=(8000, 2)).astype("float32")
-net, wide = MLP((3, 4, 1), seed=0), MLP((16, 64, 2), seed=0)
-
-def fitted(sizes, X, y, n_threads=1, batch_size=32, standardize=False, **options):
-    net = MLP(sizes, seed=1)
-    settings = dict(batch_size=batch_size, n_threads=n_threads, standardize=standardize)
-    trainer = Trainer(net, "adam", 0.01, seed=1, **settings)
-    history = trainer.fit(X, y, 3, **options)
-    return net.parameters.tobytes(), history.loss, history.validation_loss
-
-def gradients(net, X, y):
-    loss, (dW1, dW2) = net.loss_and_gradients(X, y)
-    return loss, dW1.tobytes(), dW2.tobytes()
-
-CALLS = {
-    "one row": lambda: net.predict(X[:1]).tobytes(),
-    "few rows": lambda: wide.predict(rows[:10]).tobytes(),
-    "many rows": lambda: wide.predict(rows).tobytes(),
-    "lists": lambda: net.predict([[1.0, 2.0, 3.0]] * 600).tobytes(),
-    "rows, two threads": lambda: wide.predict(rows, n_threads=2).tobytes(),
-    "rows, four threads": lambda: wide.predict(rows, n_threads=4).tobytes(),
-    "loss and gradients": lambda: gradients(net, X, y),
-    "wide loss and gradients": lambda: gradients(wide, rows, targets),
-    "fit": lambda: fitted((3, 4, 1), X, y),
-    "fit, validation": lambda: fitted(
-        (3, 4, 1), X, y, standardize=True, validation_data=(X[:50], y[:50]), patience=2
-    ),
-    "wide fit": lambda: fitted((16, 64, 2), rows[:500], targets[:500], sample_weight=np.ones(500)),
-    "wide fit, two threads": lambda: fitted((16, 64, 2), rows, targets, n_threads=2, batch_size=None),
-}
-call = CALLS[which]
-
-def attempt(k):
-    "The result, the error and where it was raised, each or None, where the k-th allocation fails."
-    seen.value, failed.value, fail_at.value = 0, 0, k
-    try:
-        return call(), None, None
-    except Exception as error:
-        fail_at.value = 0
-        step = error.__traceback__
-        while step.tb_next is not None:
-            step = step.tb_next
-        return None, f"{type(error).__name__}: {error}", (step.tb_frame.f_code.co_filename, step.tb_lineno)
-    finally:
-        fail_at.value = 0
-
-def of_others(error, where):
-    "Whether an error is what Python, NumPy or OpenSSL make of one of their own small allocations."
-    line = linecache.getline(*where)
-    ours = where[0].endswith((".pxi", "kernels/__init__.py")) or "kernels" in line or "loop." in line
-    return not ours and (
-        error.startswith("RuntimeError: can't allocate ") and error.endswith("lock")
-        or error.startswith("SystemError: ")
-        and error.endswith((" without setting an exception", "error return without exception set"))
-        or error.startswith("ValueError: ") and "[digital envelope routines]" in error
-    )
-
-def used():
-    "What the process holds, when threads on their way out have gone."
-    for _ in range(200):
-        if len(os.listdir("/proc/self/task")) <= THREADS:
-            break
-        time.sleep(0.005)
-    return {"threads": len(os.listdir("/proc/self/task")), "files": len(os.listdir("/proc/self/fd"))}
-
-THREADS = len(os.listdir("/proc/self/task"))  # before the first call: this one, and maybe NumPy's
-started, start = [], _thread.start_new_thread
-_thread.start_new_thread = lambda *work: started.append(work) or start(*work)
-expected = [call() for _ in range(3)][0]
-_thread.start_new_thread = start
-assert ("threads" in which) == bool(started)
-started.clear()
-
-if repeats > 1:  # not a lock, when nothing fails
-    gc.collect()
-    bytes_before = live.value
-    for _ in range(300):
-        call()
-    used()
-    gc.collect()
-    assert live.value - bytes_before < 300 * 8, live.value - bytes_before
-
-before, errors, k = used(), 0, 0
-while True:
-    k += 1
-    for _ in range(repeats):  # a few times, so that what is kept for next time is there
-        found, error, where = attempt(k)
-    if not failed.value:
-        break
-    errors += error is not None
-    at = f"allocation {k}: {found!r:.50} {error} {where}"
-    if error is None:
-        assert found == expected, at
-    else:
-        assert error.startswith("MemoryError") or of_others(error, where), at
-    assert used() == before, f"{at}: {before} {used()}"
-    assert call() == expected, at
-    if repeats > 1:
-        gc.collect()
-        bytes_before = live.value
-        for _ in range(60):
-            attempt(k)
-        used()
-        gc.collect()
-        # less than the smallest that fails here; some kilobytes in all come and go in Python's caches
-        assert (live.value - bytes_before) / 60 < at_least.value / 2, f"{at}: {live.value - bytes_before}"
-print(json.dumps({"failed": k - 1, "errors": errors}))
-"""
-
-CALLS = re.findall(r'^    "([\w, ]+)": ', FAILING, re.MULTILINE)
+FAILING = programs.SCRIPTS / "saving" / "failing_allocations.py"
+CALLS = re.findall(r'^    "([\w, ]+)": ', FAILING.read_text(encoding="utf-8"), re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
 def allocations(tmp_path_factory):
     """The environment in which allocations can be made to fail."""
     folder = tmp_path_factory.mktemp("allocations")
-    (folder / "allocations.c").write_text(ALLOCATIONS)
     subprocess.run(
-        ["cc", "-shared", "-fPIC", "-O1", "-o", "allocations.so", "allocations.c"],
+        [
+            "cc",
+            "-shared",
+            "-fPIC",
+            "-O1",
+            "-o",
+            "allocations.so",
+            programs.SCRIPTS / "saving" / "allocations.c",
+        ],
         cwd=folder,
         check=True,
         timeout=60,
@@ -588,7 +336,7 @@ def allocations(tmp_path_factory):
 @pytest.mark.system
 @pytest.mark.parametrize("call", CALLS)
 def test_24_no_memory_at_any_allocation(allocations, call):
-    found = json.loads(run_python(FAILING, call, 1, 0, environment=allocations))
+    found = json.loads(programs.output(FAILING, call, 1, 0, environment=allocations, timeout=300))
     assert found["failed"] >= 3  # the result, a float or two of arguments, and what Python makes of a call
     assert found["errors"] >= 0.5 * found["failed"]  # a thread less is no error
 
@@ -600,38 +348,14 @@ def test_24_no_memory_for_an_array_leaks_nothing(allocations, call):
 
     Python and NumPy keep, or even lose, some hundred bytes of theirs when a smaller one fails.
     """
-    found = json.loads(run_python(FAILING, call, 4, 1024, environment=allocations))
+    found = json.loads(programs.output(FAILING, call, 4, 1024, environment=allocations, timeout=300))
     assert found["failed"] >= (0 if call == "one row" else 1)
-
-
-SHORT_OF_MEMORY = """
-import os, resource, sys
-from fastmlp import MLP
-
-path = sys.argv[1]
-MLP((3, 4, 1)).save(path)
-net = MLP((999, 20_000, 1), seed=1)  # 80 MB
-used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-for spare in range(20, 420, 40):
-    resource.setrlimit(resource.RLIMIT_AS, (used + spare * 2**20, resource.RLIM_INFINITY))
-    try:
-        net.save(path)
-    except MemoryError:
-        assert os.listdir(os.path.dirname(path)) == ["net"]
-        assert MLP.load(path).sizes == (3, 4, 1)
-        print("refused")
-        continue
-    print("saved")
-    break
-resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-assert (MLP.load(path).parameters == net.parameters).all()
-"""
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")
 def test_24_no_memory_for_a_save(tmp_path):
     """Some MB more each time, until there is enough: safetensors would end the process."""
-    attempts = run_python(SHORT_OF_MEMORY, tmp_path / "net").split()
+    attempts = programs.output("saving/short_of_memory.py", tmp_path / "net").split()
     assert attempts[-1] == "saved"
     assert attempts[:-1] == ["refused"] * (len(attempts) - 1)
     assert len(attempts) > 3

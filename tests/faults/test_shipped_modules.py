@@ -13,6 +13,7 @@ import sys
 from importlib.machinery import PathFinder
 
 import numpy as np
+import programs
 import pytest
 import sheet
 
@@ -383,31 +384,7 @@ def test_no_memory_is_writable_and_executable(name):
 
 # 15: other CPUs.
 
-# Of sums and products alone: NumPy and the C library choose their code by the CPU too, and an exponential's
-# last bit with it. (Adam's has a power.)
-PREDICT_AND_TRAIN = """
-import json
-import numpy as np
-import fastmlp
-results = {}
-for dtype in ("float32", "float64"):
-    for sizes in ((3, 4, 1), (5, 13, 2), (7, 33, 1), (6, 16, 3)):
-        d, h, m = sizes
-        rng = np.random.default_rng(0)
-        X, Y = rng.integers(-8, 9, (100, d)) / 4, rng.integers(-8, 9, (100, m)) / 4
-        net = fastmlp.MLP(sizes, dtype=dtype)
-        net.parameters[:] = rng.integers(-8, 9, net.parameters.size) / 16
-        case = f"{dtype} {sizes}"
-        results[case + " E"] = net.predict(X).ravel().tolist()
-        loss, gradients = net.loss_and_gradients(X, Y)
-        results[case + " gradients"] = [loss, *np.concatenate([g.ravel() for g in gradients]).tolist()]
-        sgd = fastmlp.SGD(0.001, momentum=0.9)
-        history = fastmlp.Trainer(net, sgd, seed=1, n_threads=2).fit(X, Y, epochs=3)
-        results[case + " trained"] = history.loss + net.parameters.tolist()
-        fastmlp.Trainer(net, "adam", seed=1).fit(X, Y, epochs=1)
-        assert np.isfinite(net.parameters).all()
-print(json.dumps([fastmlp.kernels.ISA, fastmlp.kernels.AVAILABLE_ISAS, results]))
-"""
+PREDICT_AND_TRAIN = str(programs.SCRIPTS / "predict_and_train.py")
 
 
 @pytest.mark.system
@@ -417,11 +394,11 @@ print(json.dumps([fastmlp.kernels.ISA, fastmlp.kernels.AVAILABLE_ISAS, results])
 )
 def test_15_an_older_cpu_takes_the_build_for_it(cpu, build):
     """An emulated one, which has no other instructions; its results are those of this CPU with that build."""
-    emulated = run("qemu-x86_64", "-cpu", cpu, sys.executable, "-c", PREDICT_AND_TRAIN)
+    emulated = run("qemu-x86_64", "-cpu", cpu, sys.executable, PREDICT_AND_TRAIN)
     chosen, usable, results = json.loads(emulated)
     assert chosen == build
     assert usable == list(BUILDS[: BUILDS.index(build) + 1])
-    native = json.loads(run(sys.executable, "-c", PREDICT_AND_TRAIN, FASTMLP_ISA=build))
+    native = json.loads(run(sys.executable, PREDICT_AND_TRAIN, FASTMLP_ISA=build))
     assert native[0] == build
     assert results == native[2]
 

@@ -8,6 +8,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import programs
 import pytest
 
 from fastmlp import MLP, Trainer, kernels
@@ -333,35 +334,8 @@ def test_23_many_threads_fit_networks_of_their_own(build, optimizer):
     np.testing.assert_array_equal(together, alone)
 
 
-REFUSED = """
-import _thread, sys, time
-import numpy as np
-from fastmlp import MLP
-
-started, start = [], _thread.start_new_thread
-
-
-def refuse(*arguments):  # as an audit hook may
-    started.append(arguments)
-    if len(started) == 2:
-        raise PermissionError("no threads")
-    return start(*arguments)
-
-
-_thread.start_new_thread = refuse
-net = MLP((64, 256, 1))
-X = np.zeros((20_000, 64), np.float32)
-try:
-    net.predict(X, n_threads=4)
-except PermissionError as error:
-    print(error)
-deadline = time.monotonic() + 30
-while len(sys._current_frames()) > 1 and time.monotonic() < deadline:
-    time.sleep(0.01)
-print(len(started), len(sys._current_frames()), net.predict(X, n_threads=4).shape, flush=True)
-"""
-
-
 def test_a_thread_that_is_refused_leaves_none_waiting():
-    done = subprocess.run([sys.executable, "-c", REFUSED], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, programs.SCRIPTS / "refused_thread.py"], capture_output=True, text=True, timeout=60
+    )
     assert done.stdout == "no threads\n2 1 (20000,)\n", done.stderr

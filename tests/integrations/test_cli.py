@@ -8,6 +8,7 @@ import time
 from contextlib import nullcontext
 
 import numpy as np
+import programs
 import pytest
 
 import fastmlp
@@ -296,29 +297,15 @@ def model(capsys, *arguments):
     return fastmlp.MLP.load("model.safetensors").parameters.tolist()
 
 
-KILLED = """
-import os, signal, sys
-from fastmlp import Trainer, cli
-
-save, left = Trainer.save_checkpoint, int(sys.argv[1])
-
-
-def save_and_die(*arguments):
-    global left
-    save(*arguments)
-    left -= 1
-    if not left:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-Trainer.save_checkpoint = save_and_die
-cli.main(sys.argv[2:])
-"""
-
-
 @pytest.mark.parametrize(("checkpoints", "fits"), [(1, 1), (40, 2), (95, 4)])
 def test_killed_and_resumed_is_the_uninterrupted_training(folder, capsys, checkpoints, fits):
-    command = [sys.executable, "-c", KILLED, str(checkpoints), "train", *CHECKPOINTED]
+    command = [
+        sys.executable,
+        programs.SCRIPTS / "train_and_die.py",
+        str(checkpoints),
+        "train",
+        *CHECKPOINTED,
+    ]
     done = subprocess.run(command, capture_output=True, timeout=120)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert len(list(folder.glob("run/[!.]*"))) == fits

@@ -6,10 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import programs
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = ROOT / "tests" / "scripts" / "new_rows.py"
 
 # file: pairs of what stands there and what is put before it
 SOFTSIGN = {
@@ -120,12 +120,6 @@ def test_a_toy_activation_and_a_toy_objective(tmp_path):
     build = [sys.executable, "-m", "pip", "install", "--no-deps", "-q", f"--target={installed}", str(source)]
     done = subprocess.run(build, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), str(installed)],
-        env=os.environ | {"PYTHONPATH": str(installed), "FASTMLP_ISA": "baseline"},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.stdout == "trained\n", done.stderr
+    found = {"PYTHONPATH": str(installed), "FASTMLP_ISA": "baseline"}
+    said = programs.output("new_rows.py", installed, environment=found, cwd=tmp_path, timeout=300)
+    assert said == "trained\n"
