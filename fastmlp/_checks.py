@@ -120,7 +120,7 @@ def _native(array, dtype):
         return array
     if array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned:
         return array
-    with np.errstate(over="ignore"):  # too large for float32 becomes infinity, which `finite` reports
+    with np.errstate(over="ignore"):  # too large for float32 becomes infinity, which `require_finite` reports
         if array.size <= AT_ONCE:
             return np.require(array, dtype, ["C", "A"])
         out = np.empty(array.shape, dtype)
@@ -182,7 +182,7 @@ def sample_weights(name, value, dtype, *, rows):
         raise ValueError(f"{name}: must have 1 dimension, got {array.ndim} (shape {array.shape})")
     _same_length(name, array, rows)
     array = _native(array, dtype)
-    finite(name, array)
+    require_finite(name, array)
     negative = np.flatnonzero(array < 0)
     if len(negative):
         raise ValueError(f"{name}: row {negative[0]} is {array[negative[0]]}; weights must be >= 0")
@@ -234,7 +234,7 @@ def _same_length(name, array, rows):
         raise ValueError(f"{name}: must have {rows} rows, as X has, got {len(array)} (shape {array.shape})")
 
 
-def finite(name, array):
+def require_finite(name, array):
     """Raise where a row of array (or an element, if it is 1-d) holds NaN or infinity."""
     # A finite sum has only finite terms, and costs no memory; only a sum that is not is looked into.
     with np.errstate(over="ignore", invalid="ignore"):

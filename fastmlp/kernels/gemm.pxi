@@ -154,24 +154,24 @@ cdef inline void gemm(bint lanewise, Py_ssize_t a_g, const Gemm *q) noexcept nog
 # 31).
 
 cdef void gemm_nn(Gemm q) noexcept nogil:
-    """a row by row: a_k = 1."""
-    q.a_k = 1
+    """a row by row: a_k = 1; a bias, if any, for each column."""
+    q.a_k, q.row_bias = 1, NULL
     gemm(False, 0, &q)
 
 
 cdef void gemm_tn(Gemm q) noexcept nogil:
-    """a transposed: a_i = 1; and v_k = LANES."""
-    q.a_i, q.v_k = 1, LANES
+    """a transposed: a_i = 1; and v_k = LANES; a bias, if any, for each row."""
+    q.a_i, q.v_k, q.bias = 1, LANES, NULL
     gemm(False, 0, &q)
 
 
 cdef void gemm_lanewise(Gemm q) noexcept nogil:
-    """a of vectors; v_p = LANES."""
-    q.v_p = LANES
+    """a of vectors; v_p = LANES; no bias."""
+    q.v_p, q.bias, q.row_bias = LANES, NULL, NULL
     gemm(True, 0, &q)
 
 
 cdef void gemm_grouped(Gemm q, Py_ssize_t a_g) noexcept nogil:
     """a in panels: groups of LANES terms, a_g numbers apart; a_i = LANES, a_k = 1."""
-    q.a_i, q.a_k = LANES, 1
+    q.a_i, q.a_k, q.row_bias = LANES, 1, NULL
     gemm(False, a_g, &q)

@@ -92,7 +92,7 @@ def _checked(net, arrays, names, as_given, found=(None, None)):
         X, y, arrays[2], net.dtype, features, outputs, net.objective, names, as_given=as_given
     )
     for array, name in zip(checked[:2], names, strict=False):
-        _checks.finite(name, array)
+        _checks.require_finite(name, array)
     # a copy of what lies in the parameters, which change while it is read
     apart = tuple(
         array.copy() if array is not None and np.may_share_memory(array, net.parameters) else array
@@ -104,8 +104,8 @@ def _checked(net, arrays, names, as_given, found=(None, None)):
 def _standardised(given, names, measured, dtype):
     X, Y, w = given
     X, Y = scaling.transform(X, Y, measured, dtype)
-    _checks.finite(f"standardised {names[0]}", X)
-    _checks.finite(f"standardised {names[1]}", Y)
+    _checks.require_finite(f"standardised {names[0]}", X)
+    _checks.require_finite(f"standardised {names[1]}", Y)
     return X, Y, w
 
 

@@ -181,11 +181,11 @@ def test_14_nan_comes_out_where_the_reference_has_it(build, dtype, sizes, name):
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_14_finite_refuses(dtype, bad):
     array = np.ones((300, 2), dtype)
-    _checks.finite("X", array)
+    _checks.require_finite("X", array)
     for row in (0, 150, 299):
         array[row, 1] = bad
         with pytest.raises(ValueError, match=f"X: row {row} holds NaN or infinity"):
-            _checks.finite("X", array)
+            _checks.require_finite("X", array)
         array[row, 1] = 1
 
 

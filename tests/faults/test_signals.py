@@ -177,8 +177,8 @@ def test_38_large_arrays_are_checked_and_converted_in_parts(monkeypatch):
     monkeypatch.setattr(_checks, "AT_ONCE", 10)
     assert [len(part) for part in _checks._parts(X)] == [3] * 16 + [2]
     assert (_checks.matrix("X", X, np.dtype("float32")) == whole).all()
-    _checks.finite("X", X)
+    _checks.require_finite("X", X)
     for bad in (np.nan, np.inf):
         X[47, 1] = bad
         with pytest.raises(ValueError, match=r"^X: row 47"):
-            _checks.finite("X", X)
+            _checks.require_finite("X", X)

@@ -61,7 +61,7 @@ match phase:
     case "conversion":
         case = in_module(fastmlp._checks, "data", 2_000_000, 20, "float64")
     case "look for NaN":
-        case = in_module(fastmlp._checks, "finite", 4_000_000, 20)
+        case = in_module(fastmlp._checks, "require_finite", 4_000_000, 20)
     case "measuring":
         case = in_module(scaling, "fit_scaling", 500_000, 20, standardize=True)
     case "standardising":
