@@ -178,8 +178,9 @@ def _train(arguments):
     held_out = min(round(arguments.test * n), n - 1)  # a row to train on
     test, train = order[:held_out], order[held_out:]
     print(f"data      {title}: {n} rows, {', '.join(names)} → {target}")
+    kind = arguments.activation if len(sizes) > 2 else "linear"
     print(
-        f"network   {' → '.join(map(str, sizes))}, {arguments.activation}, {arguments.objective}; "
+        f"network   {' → '.join(map(str, sizes))}, {kind}, {arguments.objective}; "
         f"{kernels.n_parameters(sizes)} weights, {arguments.dtype}, {kernels.ISA} kernels"
     )
     print(
