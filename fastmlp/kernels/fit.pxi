@@ -185,7 +185,7 @@ cdef class FitLoop:
         self.optimizer.learning_rate = rate
 
     def run(self, Py_ssize_t epochs):
-        """Train so many epochs, at most MAX_EPOCHS_PER_CALL, or until training ends or signals are to be seen.
+        """Train so many epochs, at most MAX_EPOCHS_PER_CALL, or until training ends or a signal may be due.
 
         Returns None or the reason to stop. Where a signal's handler raises, the parameters are those of the
         last whole step.

@@ -42,7 +42,8 @@ cdef struct Folding:            # NULL: the data are as they came
 cdef const double *doubles_of(cnp.ndarray array, Py_ssize_t count) except NULL:
     if cnp.PyArray_SIZE(array) != count or not cnp.PyArray_ISCARRAY_RO(array) or (
             cnp.PyArray_TYPE(array) != cnp.NPY_DOUBLE):
-        raise ValueError(f"a scaling of {count} columns is needed, got {array.dtype} {(<object> array).shape}")
+        raise ValueError(
+            f"a scaling of {count} columns is needed, got {array.dtype} {(<object> array).shape}")
     return <const double *> cnp.PyArray_DATA(array)
 
 

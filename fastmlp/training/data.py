@@ -16,7 +16,7 @@ from fastmlp.io import files
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
-    Arrays = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # X (n, d), Y (n, columns), weights (n,)
+    _Arrays = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # X (n, d), Y (n, columns), weights (n,)
 
 CHECKSUM_DIRECT_BYTES = 2**16  # above, a check sum is that of sums
 
@@ -47,10 +47,10 @@ class FitData:
         One for each array given, training and validation.
     """
 
-    given: Arrays
-    given_validation: Arrays | None
-    training: Arrays
-    validation: Arrays | None
+    given: _Arrays
+    given_validation: _Arrays | None
+    training: _Arrays
+    validation: _Arrays | None
     scaling: scaling.Scaling | None
     is_first: bool
     names: tuple
