@@ -4,6 +4,7 @@ Hypothesis draws sizes, builds and a seed; the numbers come from the seed, as dr
 one would take most of the time.
 """
 
+import itertools
 from dataclasses import asdict
 from functools import partial
 
@@ -18,7 +19,8 @@ from fastmlp import MLP, SGD, Adam, AdamW, Trainer, _checks, kernels, reference,
 from fastmlp.objectives import SquaredError
 
 # Networks of every layout and fast path, with units that fill no vector; rows of several blocks.
-builds = st.sampled_from(kernels.AVAILABLE_ISAS)
+PATHS = [kernels.fast_path_names(), ()]  # all specialisations, and none
+builds = st.tuples(st.sampled_from(kernels.AVAILABLE_ISAS), st.sampled_from(PATHS))
 dtypes = st.sampled_from(["float32", "float64"])
 seeds = st.integers(0, 2**32 - 1)
 rows = st.one_of(st.integers(1, 40), st.sampled_from([64, 129, 300]))
@@ -89,7 +91,7 @@ def test_gradients_against_central_differences(build, sizes, weighted, seed):
     eps = np.finfo(float).eps
     bounds = sheet.error_bounds(X, Y, W1, W2, w, eps=eps)
     step_of_W1 = 2.0 ** -np.ceil(np.log2(64 * (np.abs(X).sum(axis=1).max() + 1)))
-    with kernels.use(build):
+    with kernels.use(*build):
         gradients = sheet.loss_and_gradients(kernels, X, Y, W1, W2, w)[1:]
         for i, step in enumerate([step_of_W1, 0.25]):
             ends = []
@@ -148,7 +150,7 @@ def test_float64_against_50_digits(build, sizes, weighted, seed):
     E, *expected = in_50_digits(*arguments)
     X, Y, W1, W2 = (np.abs(a) for a in arguments[:4])
     L, dW1, dW2 = sheet.loss_and_gradients(reference, X, -Y, W1, W2, arguments[4])
-    with kernels.use(build):
+    with kernels.use(*build):
         found = sheet.loss_and_gradients(kernels, *arguments)
         assert_within(
             sheet.forward(kernels, arguments[0], *arguments[2:4]),
@@ -169,7 +171,7 @@ def test_within_the_derived_bound_of_the_reference(build, dtype, sizes, weighted
     keep = rows_away_from_kink(X, W1, eps)
     if w is not None:
         keep &= w.dot(keep) > 0  # the weights of those that stay must not be all 0
-    with kernels.use(build):
+    with kernels.use(*build):
         assert_within(sheet.forward(kernels, X, W1, W2), sheet.forward(reference, X64, V1, V2), bounds["E"])
         loss = sheet.loss_and_gradients(reference, X64, Y64, V1, V2, w64)[0]
         assert_within(sheet.loss_and_gradients(kernels, X, Y, W1, W2, w)[0], loss, bounds["L"])
@@ -274,7 +276,7 @@ def test_ill_scaled_numbers_are_right_or_overflow(build, dtype, sizes, decades, 
     keep = (nodes["B"] < limits.max / 4).all(axis=1)
     assume(keep.any())
     X64, _, V1, V2, _ = exact = in_type(np.longdouble, *arguments)
-    with kernels.use(build):
+    with kernels.use(*build):
         E = sheet.forward(kernels, X, W1, W2)[keep]
         assert_right_or_overflown(
             E,
@@ -314,7 +316,7 @@ def test_overflow_is_where_the_reference_has_it(build, dtype, sizes, decades, se
     assume(keep.any())
     X, Y = X[keep], Y[keep]
     expected = sheet.forward(reference, X, W1, W2)
-    with kernels.use(build):
+    with kernels.use(*build):
         found = sheet.forward(kernels, X, W1, W2)
         loss, dW1, dW2 = sheet.loss_and_gradients(kernels, X, Y, W1, W2)
     np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
@@ -329,7 +331,7 @@ def test_overflow_is_where_the_reference_has_it(build, dtype, sizes, decades, se
 # What must hold whatever the numbers are.
 
 
-@pytest.mark.parametrize("build", kernels.AVAILABLE_ISAS)
+@pytest.mark.parametrize("build", [*itertools.product(kernels.AVAILABLE_ISAS, PATHS)], ids=str)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @given(
     sizes=st.tuples(st.integers(1, 600), units, units, outputs),
@@ -344,7 +346,7 @@ def test_predictions_do_not_depend_on_the_other_rows(build, dtype, sizes, count,
     first = rng.integers(n)
     net = MLP((d, h, m), dtype=dtype)
     net.weights[0][:], net.weights[1][:] = W1, W2
-    with kernels.use(build):
+    with kernels.use(*build):
         together = sheet.forward(kernels, X, W1, W2)
         for part in (rng.integers(0, n, count), slice(first, first + count), slice(few)):
             assert_same_bits([sheet.forward(kernels, X[part], W1, W2)], [together[part]])
@@ -364,7 +366,7 @@ def test_whole_weights_are_repeated_rows_and_zero_leaves_out(build, dtype, sizes
     weighted = X, Y, W1, W2, counts.astype(dtype)
     repeated = np.repeat(X, counts, axis=0), np.repeat(Y, counts, axis=0), W1, W2
     bounds = [sheet.error_bounds(*each, eps=eps) for each in (weighted, repeated)]
-    with kernels.use(build):
+    with kernels.use(*build):
         assert_all_within(
             sheet.loss_and_gradients(kernels, *weighted),
             sheet.loss_and_gradients(kernels, *repeated),
@@ -385,7 +387,7 @@ def test_gradients_follow_the_hidden_units(build, dtype, sizes, weighted, seed):
     order = np.random.default_rng(seed).permutation(W1.shape[1])
     with_bias = np.append(order, len(order))
     bounds = sheet.error_bounds(*arguments, eps=eps)
-    with kernels.use(build):
+    with kernels.use(*build):
         loss, dW1, dW2 = sheet.loss_and_gradients(kernels, *arguments)
         found = sheet.loss_and_gradients(kernels, X, Y, W1[:, order], W2[with_bias], w)
     assert_within(found[0], loss, 2 * bounds["L"])
@@ -402,7 +404,7 @@ def test_powers_of_two_pass_through_to_the_bit(build, dtype, sizes, weighted, po
     first[:-1] /= c  # features in other units: their weights, but not the biases
     second = np.ones((len(W2), 1), dtype)
     second[:-1] /= c  # hidden values in other units
-    with kernels.use(build):
+    with kernels.use(*build):
         E = sheet.forward(kernels, X, W1, W2)
         loss, dW1, dW2 = sheet.loss_and_gradients(kernels, X, Y, W1, W2, w)
         # targets and predictions in other units
@@ -438,7 +440,7 @@ def test_weights_count_by_their_ratios(build, dtype, sizes, share, seed):
     low, high = np.log2(limits.smallest_subnormal), np.log2(limits.max) - 8  # the sum must be finite
     factor = np.array(2.0 ** np.floor(low + share * (high - low)), dtype)
     w = np.random.default_rng(seed).integers(1, 4, len(X)).astype(dtype)  # whole, so that no bit is lost
-    with kernels.use(build):
+    with kernels.use(*build):
         assert_all_within(
             sheet.loss_and_gradients(kernels, X, Y, W1, W2, factor * w),
             sheet.loss_and_gradients(kernels, X, Y, W1, W2, w),
@@ -474,7 +476,7 @@ def test_fits_are_those_of_the_reference(
     batch_size = -(-n // batches)
     net = MLP((d, h, m), dtype="float64")
     net.weights[0][:], net.weights[1][:] = W1, W2 = W1 / np.sqrt(d + 1), W2 / np.sqrt(h + 1)
-    with kernels.use(build):
+    with kernels.use(*build):
         trainer = Trainer(net, optimizer, batch_size=batch_size, l2=l2, shuffle=shuffle, seed=seed)
         history = trainer.fit(X, Y, epochs, sample_weight=w)
 

@@ -90,7 +90,7 @@ def test_against_reference(build, paths, case):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_outputs_are_overwritten(build, dtype):
+def test_outputs_are_overwritten(build, paths, dtype):
     X, Y, W1, W2, _ = draw_case(70, 5, 19, 3, False, dtype)
     network = kernels.compiled((5, 19, 3), ("relu",), np.dtype(dtype), columns=3)
     parameters = np.concatenate([W1.ravel(), W2.ravel()])
@@ -107,7 +107,7 @@ def test_outputs_are_overwritten(build, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("d", "h", "m"), [(3, 4, 1), (5, 8, 3), (4, 33, 1), (20, 50, 2)])
-def test_without_an_error_all_sums_are_exactly_0(build, dtype, d, h, m):
+def test_without_an_error_all_sums_are_exactly_0(build, paths, dtype, d, h, m):
     X, _Y, W1, W2, w = draw_case(100, d, h, m, True, dtype)
     loss, dW1, dW2 = sheet.loss_and_gradients(kernels, X, sheet.forward(kernels, X, W1, W2), W1, W2, w)
     assert loss == 0
@@ -118,7 +118,7 @@ def test_without_an_error_all_sums_are_exactly_0(build, dtype, d, h, m):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("h", [1, 5, 16, 33])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_nan_and_infinity_as_in_the_reference(build, dtype, h, bad):
+def test_nan_and_infinity_as_in_the_reference(build, paths, dtype, h, bad):
     X, Y, W1, W2, _ = draw_case(70, 5, h, 2, False, dtype)
     X[66, 3] = bad
     with np.errstate(invalid="ignore"):
@@ -135,7 +135,7 @@ def test_nan_and_infinity_as_in_the_reference(build, dtype, h, bad):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_normal_numbers(build, rng, dtype):
+def test_normal_numbers(build, paths, rng, dtype):
     n, d, h, m = 1000, 20, 50, 2
     X, Y = rng.normal(size=(n, d)).astype(dtype), rng.normal(size=(n, m)).astype(dtype)
     W1, W2 = rng.normal(size=(d + 1, h)).astype(dtype), rng.normal(size=(h + 1, m)).astype(dtype)
