@@ -825,4 +825,4 @@ def test_23_a_fit_within_the_callback_of_another():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_23_a_forked_child_has_no_fit_under_way():
-    programs.output("forked_fit.py")
+    programs.output("forked_fit.py", timeout=300)

@@ -4,17 +4,15 @@ The forged files are made in fuzz_files.py; what its fuzzer found interesting is
 """
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import fuzz_files as files
 import numpy as np
+import programs
 import pytest
 
 from fastmlp import MLP, Trainer
 
-TOOLS = Path(files.__file__).parent
 X, Y = files.X, files.Y
 
 FORGED = files.forged()
@@ -124,86 +122,15 @@ def test_the_corpus_is_small_and_has_what_can_be_used():
     assert len(CORPUS) < 100
 
 
-def in_a_process(source, *arguments):
-    """Run Python code that has the module fuzz_files as `files`; its hard limit is two minutes."""
-    setting = f"import sys; sys.path.insert(0, {str(TOOLS)!r}); import fuzz_files as files\n"
-    done = subprocess.run(
-        [sys.executable, "-c", setting + source, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-EVERY_FILE = """
-import pathlib
-path = pathlib.Path(sys.argv[1])
-every = files.forged() | {path.name: path.read_bytes() for path in files.CORPUS.iterdir()}
-
-def use_every_file(only=""):
-    for name, content in every.items():
-        if name.startswith(only):
-            path.write_bytes(content)
-            found = files.used(path)
-            if not name.startswith("found"):
-                assert found == ([name.split("-")[1]] if name.startswith("taken") else []), (name, found)
-
-"""
-
-CAPPED = """
-import resource
-resource.setrlimit(resource.RLIMIT_AS, (files.address_space() + files.ADDRESS_SPACE,) * 2)
-use_every_file()
-try:
-    bytearray(files.ADDRESS_SPACE)
-except MemoryError:
-    print(len(every))
-"""
-
-
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system does not tell the addresses")
 def test_29_refused_before_memory_is_taken(path):
     """With one gigabyte to take: what claims more is a ValueError all the same, not a MemoryError."""
-    assert int(in_a_process(EVERY_FILE + CAPPED, path)) >= len(FORGED)
-
-
-WATCHED = """
-import pickle
-FORBIDDEN = {
-    "import", "exec", "compile", "code.__new__", "marshal.loads", "marshal.load", "pickle.find_class",
-    "ctypes.dlopen", "os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn",
-    "subprocess.Popen",
-}
-seen, watching = [], False
-
-def watch(event, arguments):
-    if watching and event in FORBIDDEN:
-        seen.append((event, str(arguments)[:200]))
-
-use_every_file("taken")  # loads what a first call loads
-(path.parent / "absent").exists()
-path.write_bytes(every["refused-model-format-other"])
-files.used(path)
-content = pickle.dumps(pathlib.Path)
-sys.addaudithook(watch)
-watching = True
-use_every_file()
-watching = False
-assert not seen, seen
-watching = True
-eval("1 + 1")
-pickle.loads(content)
-import colorsys
-watching = False
-print(*sorted({event for event, _ in seen}))
-"""
+    assert int(programs.output("hostile_files/capped.py", path)) >= len(FORGED)
 
 
 def test_29_no_code_is_run(path):
     """Nothing is imported, compiled, unpickled or started while files are loaded; the hook would see it."""
-    seen = in_a_process(EVERY_FILE + WATCHED, path)
+    seen = programs.output("hostile_files/watched.py", path)
     assert {"compile", "exec", "import", "pickle.find_class"} <= set(seen.split())
 
 

@@ -98,7 +98,9 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
 def no_room(kind, path, full, **options):
     """How a save ends for which there is no room, and that it leaves nothing but the old file."""
-    return programs.output("saving/no_room.py", kind, path, environment={"FULL": full}, **options).strip()
+    setting = {"FULL": full}
+    said = programs.output("saving/no_room.py", kind, path, environment=setting, timeout=300, **options)
+    return said.strip()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="limits of Unix")
@@ -107,7 +109,7 @@ def test_26_a_file_that_may_not_grow(tmp_path, kind):
     path, other = tmp_path / "file", tmp_path / "other"
     assert no_room(kind, path, FILE_LIMIT) == f"OSError, 27, {os.path.realpath(path)}"
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
-    programs.output("saving/save_once.py", kind, other)
+    programs.output("saving/save_once.py", kind, other, timeout=300)
     assert content(path)[0]["seconds" if kind == "checkpoint" else "0.weight"]
     assert same_but_for_times(path, other)
 
@@ -156,7 +158,7 @@ def saver(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     path, old, new = (folder / name for name in ("target/file", "old", "new"))
     trace = folder / "trace"
-    programs.output("saving/save_once.py", request.param, old)
+    programs.output("saving/save_once.py", request.param, old, timeout=300)
     server = subprocess.Popen(
         [sys.executable, str(programs.SCRIPTS / "saving" / "server.py"), request.param, str(path), str(new)],
         stdin=subprocess.PIPE,
@@ -355,7 +357,7 @@ def test_24_no_memory_for_an_array_leaks_nothing(allocations, call):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")
 def test_24_no_memory_for_a_save(tmp_path):
     """Some MB more each time, until there is enough: safetensors would end the process."""
-    attempts = programs.output("saving/short_of_memory.py", tmp_path / "net").split()
+    attempts = programs.output("saving/short_of_memory.py", tmp_path / "net", timeout=300).split()
     assert attempts[-1] == "saved"
     assert attempts[:-1] == ["refused"] * (len(attempts) - 1)
     assert len(attempts) > 3

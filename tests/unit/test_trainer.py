@@ -1,11 +1,11 @@
 import signal
 import subprocess
 import sys
-import textwrap
 from dataclasses import asdict
 from functools import partial
 
 import numpy as np
+import programs
 import pytest
 
 import fastmlp
@@ -409,23 +409,8 @@ def test_inputs_are_used_without_a_copy_and_not_written_to():
 
 def test_20_interrupt_returns_within_a_second():
     """Ctrl-C in the middle of a step that takes minutes."""
-    code = """
-        import os, signal, threading, time, warnings
-        import numpy as np, fastmlp
-        X = np.random.default_rng(0).normal(size=(400_000, 100)).astype("float32")
-        net = fastmlp.MLP((100, 2000, 1), seed=1)
-        trainer = fastmlp.Trainer(net, batch_size=None, learning_rate=1e-4)
-        before = net.parameters.copy()
-        threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
-        started = time.process_time()  # not the wall's: a busy machine is not our fault
-        history = trainer.fit(X, X[:, 0], epochs=1000)
-        print(history.stop_reason, time.process_time() - started < 2, np.isfinite(net.parameters).all())
-        again = trainer.fit(X[:100], X[:100, 0], epochs=2)
-        print(again.stop_reason, len(again.loss), (net.parameters != before).any())
-    """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120
-    )
+    command = [sys.executable, programs.SCRIPTS / "interrupted_step.py"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.stdout.split() == ["interrupted", "True", "True", "epochs", "2", "True"], done.stderr
 
 

@@ -1,3 +1,4 @@
+/* Loaded before all other libraries: makes the k-th allocation fail, and counts the bytes in use. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <malloc.h>
