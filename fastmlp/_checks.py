@@ -6,6 +6,7 @@ integers and booleans are converted like the other floats; what NumPy could only
 something (masks, complex parts, fields, the tail of a long double) is an error.
 """
 
+import itertools
 import operator
 import sys
 
@@ -61,6 +62,16 @@ def number(name, value, low, high, *, open_low=False, open_high=False, dtype=np.
         )
         raise ValueError(f"{name}: must be a finite number in {brackets}, got {found}")
     return x
+
+
+def random_generator(seed):
+    """Return numpy.random.default_rng(seed); what it does not take is an error that names the argument."""
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"seed: must be an integer >= 0, several, a numpy.random.Generator or None, got {seed!r}"
+        ) from None
 
 
 def names(name, value, *counts):
@@ -168,6 +179,8 @@ def targets(name, value, dtype, *, rows, outputs, objective):
     if array.ndim == 1 and objective.target_columns(outputs, 1) == 1:
         array = array.reshape(-1, 1)
     columns = objective.target_columns(outputs, array.shape[1] if array.ndim == 2 else 1)
+    if array.ndim == 1:
+        raise ValueError(f"{name}: must have {columns} columns, one for each output, got shape {array.shape}")
     array = matrix(name, array, dtype, rows=rows, columns=columns)
     objective.check_targets(name, array, outputs)
     return array
@@ -181,7 +194,8 @@ def sample_weights(name, value, dtype, *, rows):
     if array.ndim != 1:
         raise ValueError(f"{name}: must have 1 dimension, got {array.ndim} (shape {array.shape})")
     _same_length(name, array, rows)
-    array = _native(array, dtype)
+    if array.dtype not in DTYPES:
+        array = array.astype(dtype)
     require_finite(name, array)
     negative = np.flatnonzero(array < 0)
     if len(negative):
@@ -192,9 +206,9 @@ def sample_weights(name, value, dtype, *, rows):
     # Only their ratios count. Near the dtype's limits products with them, and the inverse of their sum, would
     # be subnormal or infinite; others stay as they are, as scaling could lose the least of them.
     exponent = int(np.frexp(array.max())[1])
-    if -32 <= exponent <= np.finfo(dtype).maxexp - 16:
-        return array
-    return np.ldexp(array, -exponent)
+    if not -32 <= exponent <= np.finfo(dtype).maxexp - 16:
+        array = np.ldexp(array, -exponent)
+    return _native(array, dtype)
 
 
 def ordered(name, value, wanted):
@@ -286,4 +300,7 @@ def sizes(value):
         )
     if min(numbers) < 1:
         raise ValueError(f"sizes: each must be at least 1, got {numbers}")
+    weights = sum((n_in + 1) * n_out for n_in, n_out in itertools.pairwise(numbers))
+    if weights > sys.maxsize // 64:
+        raise ValueError(f"sizes: {numbers} are {weights} weights, more than any memory holds")
     return numbers

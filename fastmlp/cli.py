@@ -163,7 +163,7 @@ def _train(arguments):
         _picture_of(History([1.0], best_epoch=0), arguments.plot)  # whether it can be drawn, now
     _prepare_checkpoints(arguments)
 
-    objective, outputs = _objective(arguments, y)
+    objective, outputs = _objective(arguments, y, target)
     sizes = (X.shape[1], *_hidden(arguments), outputs)
     activation = tuple(arguments.activation.split(","))
     activation = activation[0] if len(activation) == 1 else activation
@@ -236,6 +236,9 @@ def _training_data(arguments):
         features = [name for name in header if name and name != arguments.target]
         if arguments.features:
             features = [name.strip() for name in arguments.features.split(",")]
+            twice = {name for name in features if features.count(name) > 1}
+            if twice:
+                raise tables.TableError(f"--features: {', '.join(map(repr, sorted(twice)))} more than once")
         if arguments.target in features:
             raise tables.TableError(f"--features: {arguments.target!r} is the target")
         _require_columns(arguments.data, header, [*features, arguments.target])
@@ -319,16 +322,19 @@ def _best_of_starts(arguments, describe, bar, part, X, y, validation_data=None):
     """(network, history) of the start with the lowest error on X, y."""
     fits = []
     for start in range(arguments.starts):
-        with warnings.catch_warnings(category=RuntimeWarning, action="ignore"):  # of divergence: below
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
             trainer = _fitted(arguments, describe, bar, (part, start), X, y, validation_data)
         net, history = trainer.network, trainer.history
         if history.stop_reason == "interrupted":
             raise KeyboardInterrupt
         if history.stop_reason != "diverged":
-            fits.append((net.loss(X, y), net, history))
+            fits.append((net.loss(X, y), net, history, caught))
     if not fits:
         raise ValueError(f"--learning-rate: training diverged at {arguments.learning_rate}; try a lower one")
-    _, net, history = min(fits, key=lambda fit: fit[0])
+    _, net, history, caught = min(fits, key=lambda fit: fit[0])
+    for warning in caught if part == "all" else ():  # what is saved
+        print(f"fastmlp: warning: {warning.message}", file=sys.stderr)
     return net, history
 
 
@@ -371,14 +377,20 @@ def _fitted(arguments, describe, bar, which, X, y, validation_data):
     return trainer
 
 
-def _objective(arguments, y):
-    """(objective, number of outputs) for a column of targets."""
-    objective = objectives.parse(arguments.objective)
+def _objective(arguments, y, target):
+    """(objective, number of outputs) for a column of targets, which are checked."""
+    objective, outputs = objectives.parse(arguments.objective), 1
+    column = f"{arguments.data or 'the Titanic'}, column {target!r}"
     if isinstance(objective, objectives.Quantile):
-        return objective, len(objective.levels)
+        outputs = len(objective.levels)
     if isinstance(objective, objectives.LogLoss):
-        return objective, max(2, int(np.nanmax(y)) + 1)
-    return objective, 1
+        outputs = max(2, int(y.max()) + 1)
+        if outputs > len(y):
+            raise ValueError(
+                f"{column}: holds {y.max():g}, and log_loss needs the numbers of classes, 0, 1, 2, …"
+            )
+    objective.check_targets(f"{column} (rows without the header, from 0)", y[:, None], outputs)
+    return objective, outputs
 
 
 def _hidden(arguments):

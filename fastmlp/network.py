@@ -114,6 +114,12 @@ class MLP:
     np.float32(1.0)
     """
 
+    # so that setting what there is not (net.activation) is an error
+    __slots__ = (
+        *("_activations", "_compiled", "_feature_names", "_objective", "_parameters", "_sizes"),
+        *("_target_names", "_trained", "__weakref__"),
+    )
+
     def __init__(
         self,
         sizes: Sequence[int],
@@ -127,7 +133,7 @@ class MLP:
         self._describe(sizes, activation, objective, dtype)
         if init is not None and init not in INITIALIZERS:
             raise ValueError(f"init: must be one of {', '.join(INITIALIZERS)}, got {init!r}")
-        rng = np.random.default_rng(seed)
+        rng = _checks.random_generator(seed)
         of_layers = [activations.ACTIVATIONS[name].init for name in self._activations] or ["glorot"]
         for W, suitable in zip(self.weights, [*of_layers, of_layers[-1]][: len(self.weights)], strict=True):
             W[:-1], W[-1] = INITIALIZERS[init or suitable](rng, len(W) - 1, W.shape[1])
@@ -178,7 +184,13 @@ class MLP:
         return f"MLP({', '.join(parts)}, dtype='{self.dtype}')"
 
     def __getstate__(self):
-        return self.__dict__ | {"_compiled": {}}  # which pickles and copies make anew
+        kept = [name for name in MLP.__slots__ if name not in ("_compiled", "__weakref__")]
+        return {name: getattr(self, name) for name in kept} | getattr(self, "__dict__", {})
+
+    def __setstate__(self, state):
+        for name, value in state.items():
+            setattr(self, name, value)
+        self._compiled = {}
 
     def _network(self, columns=1):
         """The kernels' form of the network, for targets of so many columns; made once."""

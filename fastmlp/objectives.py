@@ -195,7 +195,8 @@ class Huber(Objective):
     degree: ClassVar[int | None] = 2
 
     def __post_init__(self):
-        _checks.number("delta", self.delta, 0, np.inf, open_low=True)
+        delta = _checks.number("delta", self.delta, 0, np.inf, open_low=True)
+        object.__setattr__(self, "delta", delta)  # of a NumPy scalar, which no file takes, a float
 
     def losses(self, raw, Y):
         """The loss of each row, (n,)."""
@@ -365,8 +366,10 @@ class Gamma(Objective):
         return (1 - Y * np.exp(-raw)) / raw.shape[1]
 
 
-def _check_smoothing(smoothing):
-    _checks.number("label_smoothing", smoothing, 0, 1, open_high=True)
+def _keep_smoothing(objective):
+    """Check label_smoothing, and keep it as a float."""
+    smoothing = _checks.number("label_smoothing", objective.label_smoothing, 0, 1, open_high=True)
+    object.__setattr__(objective, "label_smoothing", smoothing)
 
 
 @dataclass(frozen=True)
@@ -391,7 +394,7 @@ class BinaryLogLoss(Objective):
     link_name: ClassVar[str] = "logistic"
 
     def __post_init__(self):
-        _check_smoothing(self.label_smoothing)
+        _keep_smoothing(self)
 
     def check_targets(self, argument, Y, outputs):
         """Raise ValueError that names the first row of Y that is no target."""
@@ -441,7 +444,7 @@ class LogLoss(Objective):
     averages_outputs: ClassVar[bool] = False
 
     def __post_init__(self):
-        _check_smoothing(self.label_smoothing)
+        _keep_smoothing(self)
 
     def check_outputs(self, outputs):
         """Raise ValueError where a network of so many outputs does not fit."""
@@ -466,7 +469,7 @@ class LogLoss(Objective):
                 f"{outputs} probabilities",
             )
             return
-        tolerance = 64 * np.finfo(Y.dtype).eps * outputs if Y.dtype.kind == "f" else 0
+        tolerance = 64 * np.finfo(np.float32).eps * outputs  # float32 probabilities are good in any dtype
         _check_each(
             argument,
             Y,

@@ -115,7 +115,7 @@ def _names(argument, names, count, letter):
         return [letter] if count == 1 else [f"{letter}{i + 1}" for i in range(count)]
     if len(names) != count:
         raise ValueError(f"{argument}: must be {count} names, got {len(names)}")
-    return [str(name) for name in names]
+    return [str(name).replace("$", r"\$") for name in names]  # no formulas
 
 
 def _places(size, bias):
@@ -126,6 +126,7 @@ def _places(size, bias):
 
 
 def _edges(ax, x, sources, targets, W):
+    W = np.nan_to_num(W)
     sizes = np.abs(W) / (np.abs(W).max() or 1)
     for source, y0 in sources.items():
         row = len(W) - 1 if source == "bias" else source
@@ -296,6 +297,7 @@ def losses(history: History, ax: Axes | None = None) -> Axes:
     if best is not None:
         curve = history.validation_loss or history.loss
         ax.plot([best], [curve[best]], "o", color=PLAIN, markersize=5, label=f"best: epoch {best}")
-    ax.set(xlabel="epoch", ylabel="loss", yscale="log")
+    positive = max(history.loss + history.validation_loss) > 0
+    ax.set(xlabel="epoch", ylabel="loss", yscale="log" if positive else "linear")
     ax.legend(frameon=False)
     return ax

@@ -10,7 +10,6 @@ from __future__ import annotations
 import warnings
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -631,8 +630,8 @@ epsilon, n_iter_no_change, max_fun
         if self._no_improvement_count > self.n_iter_no_change:
             adaptive = self.solver == "sgd" and self.learning_rate == "adaptive"
             stop = not adaptive or rate <= MIN_LEARNING_RATE
-            self._no_improvement_count = 0 if adaptive else self._no_improvement_count
-            new = rate / 5 if adaptive else new
+            if not stop:
+                self._no_improvement_count, new = 0, rate / 5
             if self.verbose:
                 what = "Validation score" if self.early_stopping else "Training loss"
                 then = f"Setting learning rate to {new:f}"
@@ -643,7 +642,7 @@ epsilon, n_iter_no_change, max_fun
                     f"consecutive epochs. {then}"
                 )
         if new != rate:
-            trainer.optimizer = replace(trainer.optimizer, learning_rate=new)
+            trainer.learning_rate = new
         return stop
 
     def _fit_lbfgs(self, X, Y, w, validation, hook):

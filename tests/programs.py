@@ -21,5 +21,5 @@ def output(script, *arguments, timeout=120, command=(), options=(), environment=
         env=os.environ | (environment or {}),
         cwd=cwd,
     )
-    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+    assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -126,8 +126,10 @@ def write(net, path, name):
 
 
 def _comment(names):
-    """Names as one line of ASCII that cannot end the comment it stands in."""
-    return "not named" if names is None else json.dumps(names)[1:-1].replace("*/", "* /")
+    """Names as one line of ASCII that neither ends the comment it stands in nor begins another."""
+    if names is None:
+        return "not named"
+    return json.dumps(names)[1:-1].replace("*/", "* /").replace("/*", "/ *")
 
 
 def _initializer(array, single):

@@ -72,7 +72,9 @@ def _activation(torch, layer):
         if type(layer) is getattr(torch.nn, kind) and all(
             getattr(layer, key) == value for key, value in of_interest.items()
         ):
-            return None if getattr(layer, "beta", 1) != 1 else name
+            # softplus is linear above PyTorch's threshold: above 20, its default, float32 sees no curve
+            other = getattr(layer, "beta", 1) != 1 or getattr(layer, "threshold", 20) < 20
+            return None if other else name
     return None
 
 

@@ -51,6 +51,7 @@ cdef class CompiledNetwork:
         q.slope_factor, q.loss_factor = slope_factor, loss_factor
         number = smoothing
         q.smoothing = <real> number
+        q.smoothed_share = <real> (number / (m if q.loss == LOG_LOSS else 2))
         q.output_weights, q.parameters = output_weights, NULL if of_outputs is None else parameters
         lay_out_parameters(&self.net)
         used = choose_fast_paths(&self.net, allowed)

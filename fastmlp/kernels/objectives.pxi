@@ -36,7 +36,8 @@ cdef struct Objective:
     double outputs_averaged     # the loss of a row is its sum over the outputs, divided by this
     double slope_factor         # of dL/dz, in addition to what the branch calculates
     double loss_factor          # of the losses that are reported
-    real smoothing              # of labels: y (1 - smoothing) + smoothing / classes
+    real smoothing              # of labels: y (1 - smoothing) + smoothed_share
+    real smoothed_share         # smoothing / classes
     const real *parameters      # (n_out,) Huber's delta, or the level of a quantile
     const double *output_weights    # (n_out,) of the losses that are reported: the targets' scale
 
@@ -85,7 +86,7 @@ cdef inline void loss_vector(int loss, const Objective *q, const Block *b, const
     """One vector of one output, of whose lanes the first `rows` hold rows."""
     cdef vec value, slope, w, target = load(y + i)
     if loss == BINARY_LOG_LOSS and q.smoothing != 0:
-        target = target * <real> (1 - q.smoothing) + <real> (q.smoothing / 2)
+        target = target * <real> (1 - q.smoothing) + q.smoothed_share
     loss_and_slope(loss, load(z + i), target, parameter, &value, &slope)
     if b.w != NULL:  # a row of weight 0 is selected out
         w = load(b.w + i)
@@ -134,7 +135,7 @@ cdef inline vec class_target(const Objective *q, const Block *b, Py_ssize_t o, P
         y = where_zero(load(b.Y + i) - broadcast(<real> o), broadcast(1), broadcast(0))
     if q.smoothing == 0:
         return y
-    return y * <real> (1 - q.smoothing) + <real> (q.smoothing / net.n_out)
+    return y * <real> (1 - q.smoothing) + q.smoothed_share
 
 
 cdef void cross_entropy(const Network *net, Block *b, double scale, Partial *part) noexcept nogil:

@@ -88,8 +88,9 @@ def loss_and_gradients(
     y = np.reshape(y, (len(X), -1))
     w = np.ones(len(X), dtype=X.dtype)
     if sample_weight is not None:
-        counted = sample_weight != 0  # NaN stays
-        X, y, w = X[counted], y[counted], sample_weight[counted]
+        w = np.asarray(sample_weight)
+        counted = w != 0  # NaN stays
+        X, y, w = X[counted], y[counted], w[counted]
     inputs, zs = layers(X, weights, activation)
     names = activations.resolve(activation, len(weights) - 1)
     loss = w @ objective.losses(zs[-1], y) / w.sum()

@@ -26,7 +26,6 @@ DATA = tuple(name for names in NAMES for name in names)
 SETTINGS = ("batch_size", "l2", "clip_norm", "shuffle", "standardize")  # of Trainer, as JSON takes them
 CURVES = ("loss", "validation_loss", "seconds", "monitor")
 SCALES = ("mean_x", "scale_x", "mean_y", "scale_y")
-UNKNOWN = "unknown"  # the fingerprint of an array that was gone before anybody asked
 FIT = (  # fields of Fit, without its arrays
     *("epochs", "patience", "min_delta", "checkpoint_every", "monitored", "epoch", "divergence_threshold"),
     *("best_epoch", "best_loss", "improved_epoch", "improved_loss"),
@@ -51,7 +50,7 @@ def save(path, state):
         "steps": state.steps,
         "velocity_rate": state.velocity_rate,
         "random": _random_state(state.bit_generator),
-        "data": prints and [entry and (entry.value or UNKNOWN) for entry in prints],
+        "data": prints and [entry and entry.value for entry in prints],
         "history": None if history is None else [history.best_epoch, history.stop_reason],
         "fit": None if fit is None else {name: getattr(fit, name) for name in FIT},
     }
@@ -102,8 +101,8 @@ def check_same_data(path, state, data):
         return
     for name, fingerprint, given in zip(DATA, state.fingerprints, data.fingerprints, strict=True):
         old, new = fingerprint and fingerprint.value, given and given.value
-        if fingerprint is not None and old is None:
-            continue  # nobody asked while the data were there
+        if old and new and old[1] is None:  # nobody asked while the data were there
+            new = [new[0], None]
         if old != new:
             was, now = ("None" if data is None else f"of shape {tuple(data[0])}" for data in (old, new))
             hint = "; the numbers differ" if was == now else ""
@@ -209,7 +208,7 @@ def _history(best_epoch, stop_reason, tensors):
 
 def _fit(told, tensors, state):
     history, data = state.history, state.fingerprints
-    if history is None or data is None or any(entry is not None and entry.value is None for entry in data):
+    if history is None or data is None or any(entry and entry.value[1] is None for entry in data):
         raise ValueError("an unfinished fit, without its history or its data")
     epoch, validated, monitored = len(history.loss), len(history.validation_loss), told["monitored"]
     judged = history.monitor if monitored else history.validation_loss or history.loss
@@ -261,8 +260,9 @@ def _fingerprints(seen):
 
 
 def _fingerprint(entry):
+    shape, checksum = entry
     fingerprint = Fingerprint.__new__(Fingerprint)
-    fingerprint.__setstate__(None if entry == UNKNOWN else [[int(n) for n in entry[0]], int(entry[1])])
+    fingerprint.__setstate__([[int(n) for n in shape], None if checksum is None else int(checksum)])
     return fingerprint
 
 

@@ -73,8 +73,8 @@ def prepare(state, X, y, sample_weight, validation_data):
     training, validation, measured = given, given_validation, None
     if standardize:
         measured = state.scaling or scaling.fit_scaling(*given, net.objective, net.sizes[-1])
-        training = _standardised(given, NAMES[0], measured, net.dtype)
-        validation = given_validation and _standardised(given_validation, NAMES[1], measured, net.dtype)
+        training = _standardised(given, NAMES[0], measured, net)
+        validation = given_validation and _standardised(given_validation, NAMES[1], measured, net)
     # with `standardize` the same numbers may come again in another dtype
     dtype = np.float64 if standardize else net.dtype
     arrays = (*given, *(given_validation or (None, None, None)))
@@ -101,11 +101,14 @@ def _checked(net, arrays, names, as_given, found=(None, None)):
     return apart, (x_names, y_names)
 
 
-def _standardised(given, names, measured, dtype):
+def _standardised(given, names, measured, net):
     X, Y, w = given
-    X, Y = scaling.transform(X, Y, measured, dtype)
+    objective, outputs = net.objective, net.sizes[-1]
+    X, Y = scaling.transform(X, Y, measured, net.dtype)
     _checks.require_finite(f"standardised {names[0]}", X)
     _checks.require_finite(f"standardised {names[1]}", Y)
+    if objective.degree is None:  # narrowed alone: 1e-50 is 0 in float32
+        objective.check_targets(names[1], Y, outputs)
     return X, Y, w
 
 
@@ -122,21 +125,22 @@ class Fingerprint:
         """Of the numbers in a dtype, in which the same ones may come again from another."""
         self._array: Any = weakref.ref(array)
         self._dtype = dtype
-        self._value: list | None = None
+        self._shape, self._checksum = list(array.shape), None
 
     @property
-    def value(self) -> list | None:
-        """[shape, check sum]; None where the array is gone, and nobody had asked."""
+    def value(self) -> list:
+        """[shape, check sum]; None for the sum where the array is gone, and nobody had asked."""
         array = self._array()
-        if self._value is None and array is not None:
-            self._value = [list(array.shape), _checksum(np.ascontiguousarray(array, self._dtype))]
-        return self._value
+        if self._checksum is None and array is not None:
+            self._checksum = _checksum(np.ascontiguousarray(array, self._dtype))
+        return [self._shape, self._checksum]
 
     def __getstate__(self):
         return self.value
 
     def __setstate__(self, value):
-        self._array, self._value = (lambda: None), value
+        self._array = lambda: None
+        self._shape, self._checksum = value
 
 
 def _checksum(array):

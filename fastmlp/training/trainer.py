@@ -84,7 +84,7 @@ class Trainer:
         Of the last call of `fit`, or of the one in progress; `resume` continues it. Read-only.
     standardize : bool
         Read-only.
-    optimizer, schedule, batch_size, l2, clip_norm, shuffle, n_threads
+    optimizer, learning_rate, schedule, batch_size, l2, clip_norm, shuffle, n_threads
         As above. What is set is checked as there, and counts from the next fit on; set in a callback, from
         the next epoch on. An optimizer of another kind (SGD after Adam) begins without memory of the
         gradients so far.
@@ -104,6 +104,9 @@ class Trainer:
     >>> history.stop_reason, len(history.loss), history.loss[-1] < 2100
     ('epochs', 50, True)
     """
+
+    # so that setting what there is not (trainer.patience) is an error
+    __slots__ = ("__weakref__", "_state")
 
     def __init__(
         self,
@@ -137,7 +140,7 @@ class Trainer:
             network,
             settings,
             moments=np.zeros((2, network.parameters.size), network.dtype),
-            bit_generator=np.random.default_rng(seed).bit_generator,
+            bit_generator=_checks.random_generator(seed).bit_generator,
             # one that was made here is nobody else's, and needs no lock
             shares_bit_generator=hasattr(seed, "bit_generator") or hasattr(seed, "lock"),
         )
@@ -168,6 +171,15 @@ class Trainer:
         state.settings.optimizer = optimizers.resolve(optimizer, dtype=self.network.dtype)
         if not optimizers.same_memory(before, self.optimizer):
             state.moments[:], state.steps = 0, 0
+
+    @property
+    def learning_rate(self) -> float:
+        """That of the optimizer; set, it is the optimizer's from then on."""
+        return self.optimizer.learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self.optimizer = optimizers.resolve(self.optimizer, value, self.network.dtype)
 
     @property
     def standardize(self) -> bool:
