@@ -826,3 +826,16 @@ def test_23_a_fit_within_the_callback_of_another():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_23_a_forked_child_has_no_fit_under_way():
     programs.output("forked_fit.py", timeout=300)
+
+
+def test_27_data_that_are_gone_are_known_by_their_shape(tmp_path, rng):
+    """A copy in the network's dtype is gone when a checkpoint asks after the fit."""
+    Z, path = rng.normal(size=(50, 2)), tmp_path / "checkpoint"
+    trainer = Trainer(MLP((2, 3, 1)), seed=0)
+    trainer.fit(Z, Z[:, 0], 3)
+    trainer.save_checkpoint(path)
+    with pytest.raises(
+        ValueError, match=r"^X: not the data of the checkpoint .*\(50, 2\), here of shape \(10, 2\)"
+    ):
+        Trainer.resume(path, Z[:10], Z[:10, 0])
+    assert Trainer.resume(path, Z, Z[:, 0]).fit(Z, Z[:, 0], 1).stop_reason == "epochs"

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import programs
@@ -477,3 +478,19 @@ def test_49_a_place_that_cannot_be_written_is_found_out_first(folder, capsys, mo
         in said
     )
     assert "is a folder" in fails(capsys, *command, "readonly")
+
+
+def test_what_cannot_be_trained_on_is_said_before_training(folder, capsys):
+    """With the row of the file, and before a network of that many outputs is made."""
+    rows = [f"{i},{(-5 if i == 77 else i % 7)}" for i in range(100)]
+    Path("counts.csv").write_text("a,y\n" + "\n".join(rows) + "\n")
+    error = fails(capsys, "train", "counts.csv", "--target", "y", "--features", "a", "--objective", "poisson")
+    assert "counts.csv, column 'y'" in error
+    assert "row 77 is -5" in error
+    assert "'a' more than once" in fails(capsys, "train", "counts.csv", "--target", "y", "--features", "a,a")
+    Path("large.csv").write_text("a,y\n" + "\n".join(f"{i % 3},{10**9 + i}" for i in range(50)) + "\n")
+    log_loss = ["train", "large.csv", "--target", "y", "--features", "a", "--objective", "log_loss"]
+    assert "log_loss needs the numbers of classes" in fails(capsys, *log_loss)
+    single = ["large.csv", "--target", "y", "--features", "a", "--dtype", "float32", "--epochs", "50"]
+    assert main(["train", *single]) == 0
+    assert "warning: the network" in capsys.readouterr().err

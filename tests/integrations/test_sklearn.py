@@ -819,3 +819,18 @@ def test_40_what_float32_cannot_hold_is_warned_of(solver):
         del caught[:]
         model.set_params(dtype="float64").fit(X, 1.7e9 + y)
         assert not [warning for warning in caught if warning.category is RuntimeWarning]
+
+
+def test_an_adaptive_warm_start_goes_on_as_scikit_learns():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(150, 4))
+    y = X @ [1, 2, -1, 0.5] + np.sin(3 * X[:, 0]) + 0.1 * rng.normal(size=150)
+    settings = dict(hidden_layer_sizes=(5,), solver="sgd", learning_rate="adaptive", learning_rate_init=0.05)
+    settings |= dict(
+        batch_size=50, tol=0.01, n_iter_no_change=2, shuffle=False, random_state=0, warm_start=True
+    )
+    epochs = []
+    for kind in (MLPRegressor, sklearn.neural_network.MLPRegressor):
+        model = kind(**settings, max_iter=400)
+        epochs.append([model.fit(X, y).n_iter_ for _ in range(2)])
+    assert epochs[0] == epochs[1]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from fastmlp import MLP, Adam, Trainer, activations, objectives, plot
+from fastmlp import MLP, Adam, History, Trainer, activations, objectives, plot
 from fastmlp.objectives import Huber, LogLoss, Quantile
 
 CASES = [
@@ -207,3 +207,69 @@ def test_standardised_training_folds_into_first_and_last_layer(rng, sizes):
     trainer.fit(X, y, epochs=1)
     history = trainer.fit(X, y, epochs=1)
     np.testing.assert_allclose(net.loss(X, y), history.loss[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [objectives.Huber(np.float32(2)), objectives.LogLoss(np.float32(0.25)), objectives.BinaryLogLoss(1 // 3)],
+)
+def test_parameters_of_objectives_that_are_numpy_numbers_go_into_files(tmp_path, objective):
+    net = MLP((3, 4, 2), objective=objective)
+    net.save(tmp_path / "net")
+    assert MLP.load(tmp_path / "net").objective == objective
+
+
+def test_what_there_is_not_cannot_be_set():
+    net = MLP((3, 4, 1))
+    with pytest.raises(AttributeError):
+        net.activation = "tanh"
+    trainer = Trainer(net)
+    with pytest.raises(AttributeError):
+        trainer.patience = 3
+    assert (
+        pickle.loads(pickle.dumps(trainer)).network.sizes == copy.deepcopy(trainer).network.sizes == (3, 4, 1)
+    )
+
+
+def test_probabilities_of_another_dtype_are_targets(rng):
+    X = rng.normal(size=(50, 3)).astype("float32")
+    P = MLP((3, 8, 3), objective="log_loss").predict(X)
+    other = MLP((3, 8, 3), objective="log_loss", dtype="float64")
+    for standardize in (False, True):
+        assert Trainer(other, standardize=standardize).fit(X, P, 1).stop_reason == "epochs"
+        assert np.isfinite(other.loss(X, P.astype("float64")))
+
+
+def test_targets_are_checked_in_the_dtype_they_are_trained_in(rng):
+    X, y = rng.normal(size=(20, 3)), np.r_[1e-50, np.ones(19)]
+    with pytest.raises(ValueError, match=r"^y: row 0 is 0"):
+        Trainer(MLP((3, 4, 1), objective="gamma"), standardize=True).fit(X, y, 3)
+
+
+def test_weights_count_by_their_ratios_whatever_their_size(rng):
+    X, y, w = rng.normal(size=(20, 3)), rng.normal(size=20), rng.uniform(1, 2, 20)
+    net = MLP((3, 4, 1))
+    expected = net.loss(X, y, w)
+    for size in (1e-50, 1e300):
+        assert np.isclose(net.loss(X, y, w * size), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("seed", [-1, "x", 1.5])
+def test_the_seed_is_named(seed):
+    for make in (lambda: MLP((3, 1), seed=seed), lambda: Trainer(MLP((3, 1)), seed=seed)):
+        with pytest.raises((ValueError, TypeError), match=r"^seed: "):
+            make()
+
+
+def test_messages_of_sizes_and_columns(rng):
+    with pytest.raises(ValueError, match=r"^sizes: .*weights"):
+        MLP((10**9, 10**10, 1))
+    with pytest.raises(ValueError, match=r"^y: must have 2 columns"):
+        MLP((3, 2)).loss(rng.normal(size=(5, 3)), rng.normal(size=5))
+
+
+def test_pictures_of_odd_names_and_weights():
+    net = MLP((2, 3, 1))
+    net.parameters[0] = np.nan
+    plot.network(net, feature_names=["$\\x$", "a $"]).figure.canvas.draw()
+    plot.losses(History(loss=[0.0, 0.0], best_epoch=0)).figure.canvas.draw()
