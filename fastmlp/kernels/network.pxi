@@ -212,6 +212,9 @@ cdef void pack_layer(const Network *net, int l, const real *plain, real *packed)
     cdef real *to = packed + layer.weight_offset
     cdef Py_ssize_t j, k, k0, o, p
     memcpy(packed + layer.bias_offset, W + layer.n_in * layer.n_out, layer.n_out * sizeof(real))
+    if is_last(net, l) and layer.n_out == 1:  # the order is the same; 16-64-1, one row: 100 ns less
+        memcpy(to, W, layer.n_in * sizeof(real))
+        return
     if is_last(net, l):
         for j in range(layer.n_in):
             for o in range(layer.n_out):
@@ -230,6 +233,9 @@ cdef void unpack_layer(const Network *net, int l, const real *packed, real *plai
     cdef const real *of = packed + layer.weight_offset
     cdef Py_ssize_t j, k, k0, o, p
     memcpy(W + layer.n_in * layer.n_out, packed + layer.bias_offset, layer.n_out * sizeof(real))
+    if is_last(net, l) and layer.n_out == 1:
+        memcpy(W, of, layer.n_in * sizeof(real))
+        return
     if is_last(net, l):
         for j in range(layer.n_in):
             for o in range(layer.n_out):
