@@ -298,8 +298,11 @@ class MLP:
         >>> net.predict([[2.0], [-5.0]])
         array([4., 1.])
         """
-        threads = kernels.threads(n_threads)
-        network = self._network()
+        # without the calls of kernels.threads and _network, which cost 70 of the 450 ns of a row of 8-16-1
+        threads = kernels._default_threads if n_threads is None else kernels.threads(n_threads)
+        selection, network = self._compiled.get(1, (None, None))
+        if selection is not kernels._selection:
+            network = self._network()
         predictions = network.predict(X, self._parameters, raw, threads)
         if predictions is None:
             X, _ = _checks.ordered("X", X, self.feature_names)
