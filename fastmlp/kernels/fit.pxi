@@ -264,6 +264,12 @@ cdef class FitLoop:
         memcpy(self.network_parameters, raw, n * sizeof(real))
         self.fit_state.network._trained = True
 
+    def is_published(self):
+        """Whether the network has, to the bit, what `publish` has given it last."""
+        cdef const real *raw = self.user_parameters if self.published == NULL else self.published
+        cdef Py_ssize_t n = self.work.memory.net.n_parameters
+        return memcmp(self.network_parameters, raw, n * sizeof(real)) == 0
+
     def finish(self):
         """Leave state, history and network as the end of a fit wants them.
 

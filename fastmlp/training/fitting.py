@@ -190,7 +190,7 @@ class Fitting:
     def call_back(self, reason):
         """Call the callback, and have the loop follow what it has changed; return the reason to stop."""
         state = self.state
-        before = replace(state.settings)
+        before = state.settings
         if _says_stop(self.callback(self.fit.epoch - 1, self.history)) and reason is None:
             reason = "callback"
         self.take_over()
@@ -205,13 +205,12 @@ class Fitting:
 
     def take_over(self):
         """Continue with what a callback has made of the network's parameters since they were published."""
-        state, fit, net = self.state, self.fit, self.state.network
-        expected = fit.parameters if state.scaling is None else state.published[0]
-        if not self.published or _same_bits(net.parameters, expected):
+        state, fit = self.state, self.fit
+        if not self.published or self.loop.is_published():
             return
         fit.parameters[:] = _starting_parameters(state, state.scaling)
         if state.scaling is not None:
-            state.published[:] = net.parameters, fit.parameters
+            state.published[:] = state.network.parameters, fit.parameters
         self.changed = True
 
 
@@ -226,11 +225,6 @@ def _starting_parameters(state, measured):
     if net.trained:
         scaling.unfold(kernels.split_parameters(parameters, net.sizes), measured)
     return parameters
-
-
-def _same_bits(one, other):
-    """Whether two arrays of a dtype are the same, NaN and all."""
-    return np.array_equal(one.view(np.uint8), other.view(np.uint8))
 
 
 def _says_stop(answer):

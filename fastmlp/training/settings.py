@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,9 +28,9 @@ CHECKS: dict[str, Callable] = {
 }
 
 
-@dataclass
+@dataclass(frozen=True)
 class Settings:
-    """The parameters of `Trainer`."""
+    """The parameters of `Trainer`; a change makes another object."""
 
     optimizer: optimizers.Optimizer
     schedule: schedules.Schedule
@@ -45,3 +45,7 @@ class Settings:
     def checked(cls, dtype: np.dtype, **given: Any) -> Self:
         """Return the settings given, or raise what is wrong with one of them."""
         return cls(**{name: CHECKS[name](value, dtype) for name, value in given.items()})
+
+    def changed(self, dtype: np.dtype, name: str, value: Any) -> Self:
+        """Return settings of which one is another, or raise what is wrong with it."""
+        return replace(self, **{name: CHECKS[name](value, dtype)})

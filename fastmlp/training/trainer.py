@@ -13,7 +13,7 @@ from fastmlp import _checks, optimizers, penalties, scaling, schedules
 from fastmlp.io import files
 from fastmlp.network import MLP
 from fastmlp.training import data, fitting
-from fastmlp.training.settings import CHECKS, Settings
+from fastmlp.training.settings import Settings
 from fastmlp.training.state import Fit, FitState, History
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ def _setting(name, doc):
     """A property of Trainer that is checked whenever it is set."""
 
     def change(trainer, value):
-        setattr(trainer._state.settings, name, CHECKS[name](value, trainer.network.dtype))
+        state = trainer._state
+        state.settings = state.settings.changed(state.network.dtype, name, value)
 
     return property(lambda trainer: getattr(trainer._state.settings, name), change, doc=doc)
 
@@ -168,7 +169,7 @@ class Trainer:
     @optimizer.setter
     def optimizer(self, optimizer: str | optimizers.Optimizer) -> None:
         state, before = self._state, self.optimizer
-        state.settings.optimizer = optimizers.resolve(optimizer, dtype=self.network.dtype)
+        state.settings = state.settings.changed(state.network.dtype, "optimizer", optimizer)
         if not optimizers.same_memory(before, self.optimizer):
             state.moments[:], state.steps = 0, 0
 
