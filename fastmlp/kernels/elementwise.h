@@ -1,7 +1,7 @@
 /* Elementwise functions on vectors: exp, log, tanh, logistic, erf and what is made of them.
  *
  * Range reduction and polynomials, without tables and without branches: every lane computes the same, and
- * selections choose. `python -m tools.elementwise_error` measures the errors over all 2^32 float inputs.
+ * selections choose. `python tools/elementwise_error.py` measures the errors over all 2^32 float inputs.
  *
  * Without GCC's or clang's vectors (MSVC) they are the C library's functions.
  */
@@ -23,9 +23,6 @@ typedef int32_t lane_int;
 #define EXP_LOWEST -110.0f              /* results below are 0, */
 #define EXP_HIGHEST 89.0f               /* above infinity */
 #define EXPM1_LOWEST -20.0f             /* below it is -1 */
-#define EXP_TERMS 6                     /* of Taylor's series, error 5e-9 where |r| <= ln(2) / 2 */
-#define LOG_TERMS 5                     /* error 2e-9 */
-#define ERF_TERMS 12                    /* error 1e-10 where |x| <= 1 */
 #define SUBNORMAL_SHIFT 24
 #else
 #define SINGLE 0
@@ -38,9 +35,6 @@ typedef int64_t lane_int;
 #define EXP_LOWEST -760.0
 #define EXP_HIGHEST 710.0
 #define EXPM1_LOWEST -40.0
-#define EXP_TERMS 12                    /* error 5e-18 */
-#define LOG_TERMS 10
-#define ERF_TERMS 19
 #define SUBNORMAL_SHIFT 54
 #endif
 
@@ -58,57 +52,61 @@ static inline vec polynomial(vec x, const real *c, int n)
     return p;
 }
 
-/* ((e^r - 1) / r - 1) / r: Taylor's series, of which EXP_TERMS are used. */
-static const real EXP_SERIES[12] = {
-    1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120,
-    1.0 / 720, 1.0 / 5040, 1.0 / 40320, 1.0 / 362880,
-    1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800};
-/* (log((1 + s) / (1 - s)) - 2 s) / s^3 as a series in s^2. */
-static const real LOG_SERIES[10] = {
-    2.0 / 3, 2.0 / 5, 2.0 / 7, 2.0 / 9, 2.0 / 11,
-    2.0 / 13, 2.0 / 15, 2.0 / 17, 2.0 / 19, 2.0 / 21};
-/* erf(x) / x - 1 as a series in x^2: by itself smaller than 1, its rounding counts less. */
-static const real ERF_SERIES[19] = {
-    0.128379167095512574, -0.376126389031837525, 0.112837916709551257, -0.0268661706451312518,
-    0.00522397762544218784, -0.000854832702345085283, 0.000120553329817896643, -0.000014925650358406251,
-    1.64621143658892474e-6, -1.63658446912349243e-7, 1.48071928158792172e-8, -1.22905553017179274e-9,
-    9.42275906465041097e-11, -6.71136685516411038e-12, 4.46322426328647734e-13, -2.78351620721092135e-14,
-    1.63426140953671519e-15, -9.06397084280867248e-17, 4.76334804051506812e-18};
-/* (tanh(x) / x - 1) / x^2 as a polynomial in x^2, |x| <= 5/8, by Chebyshev's expansion; and
- * (1 + 3/2 s) e^(s^2 / 2) erfc(s / sqrt(2)) as one in u = (s - 21/4) / (s + 21/4), over all s >= 0 (the form of
- * Shepherd and Laframboise, Math. Comp. 36, 1981). */
+/* Polynomials by Chebyshev's expansion, each as good as the rounding of what it is part of:
+ *
+ * EXP   ((e^r - 1) / r - 1) / r, |r| <= ln(2) / 2
+ * LOG   (log((1 + s) / (1 - s)) - 2 s) / s^3 in s^2, s <= (sqrt(2) - 1) / (sqrt(2) + 1)
+ * TANH  (tanh(x) / x - 1) / x^2 in x^2, |x| <= 5/8
+ * ERF   erf(x) / x - 1 in x^2, |x| <= 1; by itself smaller than 1, its rounding counts less
+ * TAIL  (s + 3) e^(s^2 / 2) erfc(s / sqrt(2)) / 2 in (s - 2) / (s + 3), s <= TAIL_END, where erfc is 0 (a form like
+ *       Shepherd and Laframboise's, Math. Comp. 36, 1981). Of the numbers tried in place of 2 and 3, these need few
+ *       terms and lose few digits: all partial sums together are less than three times the result. */
+#define TERMS(series) (int)(sizeof(series) / sizeof(series[0]))
 #if SINGLE
-#define TANH_TERMS 6
+static const real EXP[6] = { /* error 1e-10 */
+    0.500000001346581, 0.16666666681623232, 0.041666464925285904, 0.0083333109254809, 0.0013933649996309251,
+    0.00019890990824673654};
+static const real LOG[3] = { /* error 3e-09 */
+    0.6666668515145278, 0.39988734820244165, 0.2958202356203656};
 static const real TANH[6] = { /* error 7e-10 */
     -0.333333331560308866, 0.133333009666536015, -0.0539586242219203153, 0.0217636337075132234,
     -0.0083264023251604049, 0.00227270492527150607};
-#define TAIL_TERMS 13
-static const real TAIL[13] = { /* error 3e-9 */
-    1.30441609695017095, -0.132050923944469133, -0.0120644310711035713, 0.0995489355980006806,
-    -0.122688035107496375, 0.10065268045296769, -0.0622166035898712873, 0.029129322406099285,
-    -0.00948785538875776642, 0.00135039401497575285, 0.000444210446880945471, -0.000216992959224193615,
-    0.0000100389925517094785};
+static const real ERF[7] = { /* error 1e-09 */
+    0.12837916584835093, -0.37612626666720334, 0.11283594715160218, -0.026854212010626412, 0.005189087423433974,
+    -0.000801686428716587, 7.875875062685488e-05};
+#define TAIL_END 14.5
+static const real TAIL[11] = { /* error 6e-9, of these numbers of 24 bits */
+    0.84051, -0.72794694, 0.36768606, -0.06276346, -0.034333654, 0.012446366, 0.0063281055, -0.0017892648,
+    -0.00161108, 0.00009660525, 0.0003179466};
 #else
-#define TANH_TERMS 12
+static const real EXP[11] = { /* error 2e-19 */
+    0.5, 0.1666666666666667, 0.04166666666666667, 0.008333333333326136, 0.0013888888888883748,
+    0.00019841269874820627, 2.4801587325547743e-05, 2.7557255400206422e-06, 2.75572736431103e-07,
+    2.5105217004720745e-08, 2.0914686968086876e-09};
+static const real LOG[7] = { /* error 4e-18 */
+    0.666666666666667, 0.3999999999989827, 0.2857142862653362, 0.22222211043776857, 0.18182895750119193,
+    0.1533150161114533, 0.1461916613488797};
 static const real TANH[12] = { /* error 2e-18 */
     -0.333333333333333328, 0.133333333333329735, -0.0539682539678216769, 0.0218694885157846477,
     -0.00886323503291750207, 0.00359212086098987124, -0.00145576842000949066, 0.000589625530091059719,
     -0.000237477686338023164, 0.0000923463091431063, -0.0000309488902965279988, 6.36330952026345198e-6};
-#define TAIL_TERMS 25
-static const real TAIL[25] = { /* error 1e-18 */
-    1.30441609763529849, -0.132050855811360549, -0.0120644991035726111, 0.099547013926363842,
-    -0.122686927192951737, 0.100668211661794073, -0.0622234185478262339, 0.029075249361139821,
-    -0.00946763933200761187, 0.00144284746022678847, 0.000412642650223884916, -0.000294796253519317822,
-    0.0000360126818526668108, 0.0000276570340899061587, -0.0000103592702836284525, -2.01707688237899423e-6,
-    1.74855870782096411e-6, 1.1404518012587799e-7, -2.74701531524412737e-7, -3.74799147334566935e-9,
-    4.25052713469619154e-8, 1.23950064289549349e-11, -5.75371888261605312e-9, -9.2868283868278957e-12,
-    4.72687040104696865e-10};
+static const real ERF[12] = { /* error 7e-18 */
+    0.12837916709551256, -0.37612638903183543, 0.11283791670945006, -0.02686617064323777, 0.0052239776071164225,
+    -0.0008548325975389692, 0.00012055294904839707, -1.492473690741966e-05, 1.6447424703317362e-06,
+    -1.6208483801871705e-07, 1.3720064546777686e-08, -7.795898827002142e-10};
+#define TAIL_END 40
+static const real TAIL[24] = { /* error 3e-17 */
+    0.840510006115853, -0.7279469427614338, 0.36768644042302234, -0.06276331143575145, -0.03433875782037427,
+    0.012442929135722779, 0.006354025698042363, -0.0017589861609812985, -0.0016750144071846656,
+    -8.379220849032012e-06, 0.0004034900576406975, 0.00014409116343057745, -5.02719997642374e-05,
+    -6.186755176402688e-05, -1.4892945923887857e-05, 1.048254805651232e-05, 9.989396022087452e-06,
+    3.0657975635198903e-06, -1.2380484648219014e-06, -2.854656747485322e-06, -1.0914575539806356e-06,
+    1.1932029485614443e-06, 4.937499894812747e-07, -3.184226572878387e-07};
 #endif
 
 static inline vec clamp(vec x, real low, real high)
 {
-    x = where_less(x, broadcast(low), broadcast(low), x); /* NaN stays */
-    return where_less(broadcast(high), x, broadcast(high), x);
+    return at_most(broadcast(high), at_least(broadcast(low), x)); /* NaN stays */
 }
 
 /* 2^n for integers n as ROUNDER leaves them in the low bits of a number. */
@@ -124,7 +122,7 @@ static inline vec reduce(vec x, ints *n)
 }
 
 /* e^r - 1 for |r| <= ln(2) / 2. */
-static inline vec expm1_reduced(vec r) { return add_products(r, r * r, polynomial(r, EXP_SERIES, EXP_TERMS)); }
+static inline vec expm1_reduced(vec r) { return add_products(r, r * r, polynomial(r, EXP, TERMS(EXP))); }
 
 /* e^x as a product of two factors: the result may be subnormal, and is then rounded once, at the end. */
 static inline vec exp_factors(vec x, vec *second)
@@ -164,7 +162,7 @@ static inline vec log_and(vec x, vec low)
     vec k, s = f / (f + 2), z = s * s, half_square = (real)0.5 * f * f, t;
     for (int i = 0; i < LANES; i++) k[i] = (real)n[i];
     k = select_lanes((mask)tiny, k - SUBNORMAL_SHIFT, k);
-    t = s * (half_square + z * polynomial(z, LOG_SERIES, LOG_TERMS));
+    t = s * (half_square + z * polynomial(z, LOG, TERMS(LOG)));
     return k * (real)LN2_HIGH - ((half_square - (t + (k * (real)LN2_LOW + low))) - f);
 }
 
@@ -185,12 +183,20 @@ static inline vec vec_log1p(vec x)
     return where_zero(u - 1, x, result); /* x itself, where 1 + x is 1 */
 }
 
+/* e^x where that is far from the borders of the numbers. */
+static inline vec exp_inside(vec x)
+{
+    ints n;
+    vec r = reduce(x, &n);
+    return (expm1_reduced(r) + 1) * power_of_2(n);
+}
+
 static inline vec vec_tanh(vec x)
 {
-    vec size = clamp(magnitude(x), 0, SINGLE ? 10 : 20), e = vec_expm1(2 * size), square = x * x;
-    vec far = e / (e + 2);
-    far = where_less(x, (vec){0}, -far, far);
-    return where_less(size, broadcast((real)0.625), add_products(x, x * square, polynomial(square, TANH, TANH_TERMS)),
+    vec size = at_most(broadcast(SINGLE ? 10 : 20), magnitude(x)), square = x * x;
+    vec far = 1 - 2 / (exp_inside(2 * size) + 1); /* what is taken off 1 counts little */
+    far = (vec)((mask)far | ((mask)x & (mask)-(vec){0}));
+    return where_less(size, broadcast((real)0.625), add_products(x, x * square, polynomial(square, TANH, TERMS(TANH))),
                       far);
 }
 
@@ -272,44 +278,57 @@ static inline vec square_error(vec x, vec square)
 #endif
 }
 
-/* erfc(|x| / sqrt(2)) / 2, the tail of the normal distribution, is numerator / denominator * second; and
- * e^(-x^2 / 2) is density * second. What the square loses goes into the reduced argument of e. */
-static inline vec normal_tail(vec x, vec *denominator, vec *density, vec *second)
+/* erfc(|x| / sqrt(2)) / 2, the tail of the normal distribution, is (what is returned + low) * second; and e^(-x^2 / 2)
+ * is density * second. What the square loses goes into the reduced argument of e; what the sum s + 3, its reciprocal and
+ * the last product lose, into low: gelu is 2.9 units off at most, else 4.3. */
+static inline vec normal_tail(vec x, vec *low, vec *density, vec *second)
 {
     ints n, half;
-    vec s = clamp(magnitude(x), 0, SINGLE ? (real)20 : (real)50), square = s * s, lost = square_error(s, square);
-    vec r = reduce(clamp((real)-0.5 * square, (real)EXP_LOWEST, 0), &n) - (real)0.5 * lost;
-    vec e = expm1_reduced(r), p = polynomial((s - (real)5.25) / (s + (real)5.25), TAIL, TAIL_TERMS);
+    vec s = at_most(broadcast((real)TAIL_END), magnitude(x)), square = s * s, lost = square_error(s, square);
+    vec r = reduce(at_least(broadcast((real)EXP_LOWEST), (real)-0.5 * square), &n) - (real)0.5 * lost;
+    vec sum = s + 3, inverse = 1 / sum, off = (sum - 3 - s) * inverse;
+    vec e = expm1_reduced(r), p = polynomial((s - 2) * inverse, TAIL, TERMS(TAIL)), numerator, tail;
     half = n >> 1;
     *second = power_of_2(n - half);
     *density = (e + 1) * power_of_2(half);
-    *denominator = 2 + 3 * s;
-    return add_products(p, p, e) * power_of_2(half); /* p (1 + e) in one rounding */
+    numerator = add_products(p, p, e) * power_of_2(half); /* p (1 + e) in one rounding */
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+    tail = numerator * inverse;
+    off += add_products(broadcast(1), -sum, inverse);
+    *low = add_products(add_products(-tail, numerator, inverse), tail, off);
+#else
+    tail = numerator / sum;
+    *low = tail * off;
+#endif
+    return tail;
 }
 
 /* erf(x) for |x| <= 1. */
-static inline vec erf_near(vec x) { return add_products(x, x, polynomial(x * x, ERF_SERIES, ERF_TERMS)); }
+static inline vec erf_near(vec x) { return add_products(x, x, polynomial(x * x, ERF, TERMS(ERF))); }
 
 static inline vec vec_erf(vec x)
 {
-    vec denominator, density, second;
-    vec numerator = normal_tail(x * (real)1.4142135623730950, &denominator, &density, &second);
-    vec far = 1 - 2 * (numerator / denominator * second);
+    vec low, density, second, tail = normal_tail(x * (real)1.4142135623730950, &low, &density, &second);
+    vec far = 1 - 2 * ((tail + low) * second);
     far = where_less(x, (vec){0}, -far, far);
     return where_less(magnitude(x), broadcast(1), erf_near(x), far);
 }
 
 static inline vec vec_gelu_slope(vec x, vec *slope)
 {
-    vec denominator, density, second, half = broadcast((real)0.5), one = broadcast(1);
-    vec numerator = normal_tail(x, &denominator, &density, &second), tail, bounded = within_range(x);
-    vec near = half + half * erf_near(x * (real)0.70710678118654752);
-    tail = numerator / denominator * second;
-    tail = where_positive(x, one - tail, tail); /* the distribution function */
-    tail = where_less(magnitude(x), one, near, tail);
-    *slope = tail + bounded * ((real)0.39894228040143268 * (density * second));
-    /* for x < -1 in fewer roundings than x times that */
-    return where_less(x, -one, bounded / denominator * numerator * second, x * tail);
+    vec low, density, second, tail = normal_tail(x, &low, &density, &second);
+    vec bounded = clamp(x, -(real)TAIL_END, (real)TAIL_END);
+    vec whole = (tail + low) * second, distribution = where_positive(x, 1 - whole, whole), product = bounded * tail;
+    vec near = (real)0.5 + (real)0.5 * erf_near(x * (real)0.70710678118654752);
+    distribution = where_less(magnitude(x), broadcast(1), near, distribution);
+    *slope = distribution + bounded * ((real)0.39894228040143268 * (density * second));
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+    low = add_products(add_products(-product, bounded, tail), bounded, low);
+#else
+    low *= bounded;
+#endif
+    /* below -1 the result may be subnormal: rounded once, at the end */
+    return where_less(x, broadcast(-1), (product + low) * second, x * distribution);
 }
 
 static inline vec vec_gelu(vec x)
@@ -356,3 +375,32 @@ static inline vec vec_mish(vec x) { vec slope; return vec_mish_slope(x, &slope);
 
 #endif
 
+static inline vec silu_slope(vec x) { vec slope; vec_silu_slope(x, &slope); return slope; }
+static inline vec gelu_slope(vec x) { vec slope; vec_gelu_slope(x, &slope); return slope; }
+static inline vec mish_slope(vec x) { vec slope; vec_mish_slope(x, &slope); return slope; }
+
+/* The functions by their names, of whole arrays; for elementwise.pxi. */
+#define ELEMENTWISE(DO) \
+    DO(exp, vec_exp) DO(expm1, vec_expm1) DO(log, vec_log) DO(log1p, vec_log1p) DO(tanh, vec_tanh) \
+    DO(logistic, vec_logistic) DO(erf, vec_erf) DO(softplus, vec_softplus) DO(elu, vec_elu) DO(selu, vec_selu) \
+    DO(leaky_relu, vec_leaky_relu) DO(silu, vec_silu) DO(gelu, vec_gelu) DO(mish, vec_mish) \
+    DO(silu_slope, silu_slope) DO(gelu_slope, gelu_slope) DO(mish_slope, mish_slope)
+
+#define OF_ARRAY(name, function) \
+    static void name##_of_array(const real *x, ptrdiff_t n, real *out) \
+    { \
+        real tail[LANES] = {0}; \
+        ptrdiff_t i = 0; \
+        for (; i + LANES <= n; i += LANES) store(out + i, function(load(x + i))); \
+        for (int lane = 0; i + lane < n; lane++) tail[lane] = x[i + lane]; \
+        store(tail, function(load(tail))); \
+        for (int lane = 0; i + lane < n; lane++) out[i + lane] = tail[lane]; \
+    }
+ELEMENTWISE(OF_ARRAY)
+
+typedef void (*of_array)(const real *x, ptrdiff_t n, real *out);
+#define NAME(name, function) #name,
+#define FUNCTION(name, function) name##_of_array,
+static const char *const ELEMENTWISE_NAMES[] = {ELEMENTWISE(NAME)};
+static const of_array ELEMENTWISE_FUNCTIONS[] = {ELEMENTWISE(FUNCTION)};
+#define N_ELEMENTWISE (int)(sizeof(ELEMENTWISE_FUNCTIONS) / sizeof(ELEMENTWISE_FUNCTIONS[0]))

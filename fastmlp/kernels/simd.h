@@ -146,18 +146,45 @@ static inline vec mask_tail(vec v, ptrdiff_t n)
     return (vec)((mask)v & keep);
 }
 
-/* Selections; a comparison with NaN is false. */
+/* Selections; a comparison with NaN is false. By their own names on x86: of "(value & c) | (otherwise & ~c)" GCC makes
+ * three instructions, and with AVX-512 brings the comparison out of its mask register first. */
 static inline vec select_lanes(mask condition, vec value, vec otherwise)
 {
     return (vec)(((mask)value & condition) | ((mask)otherwise & ~condition));
 }
-static inline vec where_positive(vec v, vec value, vec otherwise) { return select_lanes(v > 0, value, otherwise); }
-static inline vec where_zero(vec v, vec value, vec otherwise) { return select_lanes(v == 0, value, otherwise); }
+#if defined(__AVX512F__)
+#define WHERE(a, relation, predicate, b, value, otherwise) \
+    ON_VECTORS(mask_blend)(COMPARE(a, b, predicate), otherwise, value)
+#if LANES * 4 == VEC_BYTES
+#define COMPARE(a, b, predicate) _mm512_cmp_ps_mask(a, b, predicate)
+#else
+#define COMPARE(a, b, predicate) _mm512_cmp_pd_mask(a, b, predicate)
+#endif
+#elif defined(__AVX__)
+#define WHERE(a, relation, predicate, b, value, otherwise) \
+    ON_VECTORS(blendv)(otherwise, value, ON_VECTORS(cmp)(a, b, predicate))
+#else
+#define WHERE(a, relation, predicate, b, value, otherwise) select_lanes((a) relation (b), value, otherwise)
+#endif
 static inline vec where_less(vec a, vec b, vec value, vec otherwise)
 {
-    return select_lanes(a < b, value, otherwise);
+    return WHERE(a, <, _CMP_LT_OQ, b, value, otherwise);
 }
-static inline vec magnitude(vec v) { return where_positive(v, v, -v); }
+static inline vec where_positive(vec v, vec value, vec otherwise) { return where_less((vec){0}, v, value, otherwise); }
+static inline vec where_zero(vec v, vec value, vec otherwise)
+{
+    return WHERE(v, ==, _CMP_EQ_OQ, (vec){0}, value, otherwise);
+}
+static inline vec magnitude(vec v) { return (vec)((mask)v & ~(mask)-(vec){0}); }
+
+/* The lesser, and the greater, of a limit and v; NaN where v is NaN: as in relu. */
+#if defined(__SSE2__)
+static inline vec at_most(vec limit, vec v) { return ON_VECTORS(min)(limit, v); }
+static inline vec at_least(vec limit, vec v) { return ON_VECTORS(max)(limit, v); }
+#else
+static inline vec at_most(vec limit, vec v) { return where_less(limit, v, limit, v); }
+static inline vec at_least(vec limit, vec v) { return where_less(v, limit, limit, v); }
+#endif
 
 #else
 
