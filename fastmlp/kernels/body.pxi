@@ -85,7 +85,7 @@ cdef struct FastPath:       # what a specialisation replaces (fast_paths.pxi); N
     void (*gradient)(const Network *, const real *, const Block *, double, Partial *) noexcept nogil
     void (*finish)(const Network *, const real *, Partial *) noexcept nogil  # after all blocks of a chunk
     void (*row)(const Network *, const real *, const real *, real *, real *) noexcept nogil
-    Py_ssize_t unpacked_rows    # up to so many, weights are read as users have them
+    Py_ssize_t (*unpacked_rows)(const Network *) noexcept nogil     # for which weights are read as they are
 
 include "gemm.pxi"
 include "activations.pxi"

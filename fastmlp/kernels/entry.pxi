@@ -92,7 +92,7 @@ cdef class CompiledNetwork:
         W = data_of(parameters, self.net.n_parameters)
         if n_threads == 1 and shape[0] * self.net.flops_per_row <= (
             # 128-1024-1, 6 rows: 20 to 26 us, and 40 to 57 where the weights are packed
-            FLOPS_BETWEEN_SIGNAL_CHECKS if shape[0] <= self.net.fast.unpacked_rows else MIN_CHUNK_FLOPS
+            FLOPS_BETWEEN_SIGNAL_CHECKS if reads_unpacked(&self.net, shape[0]) else MIN_CHUNK_FLOPS
         ):
             if predict_rows(&self.net, W, <real *> cnp.PyArray_DATA(array), shape[0], not raw,
                             <real *> cnp.PyArray_DATA(out)):
@@ -173,7 +173,7 @@ cdef int predict_rows(const void *network, const real *parameters, const real *X
         if block == NULL:
             return -1
     place(&memory, block)
-    if n <= net.fast.unpacked_rows:
+    if reads_unpacked(net, n):
         use_unpacked(&memory, parameters)
     else:
         pack(net, parameters, memory.W)

@@ -14,21 +14,21 @@ cdef enum:
 
 cdef FastPathRow FAST_PATH_ROWS[N_FAST_PATHS]
 FAST_PATH_ROWS[0] = FastPathRow(
-    tiny_applies, FastPath(TINY_BLOCK, NULL, NULL, tiny_block, single_output_finish, NULL, 0))
+    tiny_applies, FastPath(TINY_BLOCK, NULL, NULL, tiny_block, single_output_finish, NULL, NULL))
 FAST_PATH_ROWS[1] = FastPathRow(
-    single_output_applies, FastPath(0, NULL, single_output_backward, NULL, single_output_finish, NULL, 0))
+    single_output_applies, FastPath(0, NULL, single_output_backward, NULL, single_output_finish, NULL, NULL))
 FAST_PATH_ROWS[2] = FastPathRow(
-    two_layers_applies, FastPath(0, two_layers_forward, NULL, NULL, NULL, NULL, 0))
-FAST_PATH_ROWS[3] = FastPathRow(row_by_row_applies, FastPath(0, NULL, NULL, NULL, NULL, predict_row, 0))
+    two_layers_applies, FastPath(0, two_layers_forward, NULL, NULL, NULL, NULL, NULL))
+FAST_PATH_ROWS[3] = FastPathRow(row_by_row_applies, FastPath(0, NULL, NULL, NULL, NULL, predict_row, NULL))
 FAST_PATH_ROWS[4] = FastPathRow(
-    unpacked_applies, FastPath(0, NULL, NULL, NULL, NULL, NULL, MAX_UNPACKED_ROWS))
+    unpacked_applies, FastPath(0, NULL, NULL, NULL, NULL, NULL, unpacked_rows))
 
 
 cdef int choose_fast_paths(Network *net, int allowed) noexcept:
     """Set net.fast from the rows whose bits are set in `allowed`; return the bits of those in use."""
     cdef FastPath *path
     cdef int i, used = 0
-    net.fast = FastPath(0, NULL, NULL, NULL, NULL, NULL, 0)
+    net.fast = FastPath(0, NULL, NULL, NULL, NULL, NULL, NULL)
     for i in range(N_FAST_PATHS):
         if not (allowed >> i & 1 and FAST_PATH_ROWS[i].applies(net)):
             continue
@@ -45,5 +45,6 @@ cdef int choose_fast_paths(Network *net, int allowed) noexcept:
             net.fast.finish = path.finish
         if net.fast.row == NULL:
             net.fast.row = path.row
-        net.fast.unpacked_rows = net.fast.unpacked_rows or path.unpacked_rows
+        if net.fast.unpacked_rows == NULL:
+            net.fast.unpacked_rows = path.unpacked_rows
     return used

@@ -86,8 +86,19 @@ cdef void predict_row_by_row(const Network *net, const real *parameters, const r
                 out[i * net.n_out + o] = z[o * LANES]
 
 
-cdef enum:
-    MAX_UNPACKED_ROWS = 16  # for which it does not pay to bring the weights into the kernels' order
+cdef Py_ssize_t unpacked_rows(const Network *net) noexcept nogil:
+    """For how many rows the weights are read as they are: a block's, which reads each of them once.
+
+    64-256-256-1, AVX-512: 17 rows 27 us, 41 with packed weights, 128 rows 190 and 209. Where the weights of
+    the next input lie a page apart, they push each other out of the cache: 128-1024-1, AVX2: 32 rows 96 us,
+    118 packed, 256 rows 917 and 647.
+    """
+    cdef int l
+    for l in range(net.n_layers - 1):
+        if VECTOR_REGISTERS < 32 and net.layers[l].n_out * <Py_ssize_t> sizeof(real) >= 4096:
+            return 32
+    return 128
+
 
 cdef bint unpacked_applies(const Network *net) noexcept nogil:
     """With units in lanes, where a last vector that reads on past its row stays among the parameters."""
@@ -111,6 +122,10 @@ cdef inline Weights unpacked_weights(const Network *net, int l, const real *para
     cdef const Layer *layer = &net.layers[l]
     cdef const real *W = parameters + layer.plain_offset
     return Weights(W, LANES, layer.n_out, W + layer.n_in * layer.n_out)
+
+
+cdef inline bint reads_unpacked(const Network *net, Py_ssize_t n) noexcept nogil:
+    return net.fast.unpacked_rows != NULL and n <= net.fast.unpacked_rows(net)
 
 
 cdef void use_unpacked(Buffers *memory, const real *parameters) noexcept nogil:

@@ -19,6 +19,9 @@ cdef enum Epilogue:
     MULTIPLY        # by what out holds
     ACCUMULATE      # to what out holds
 
+cdef enum:
+    FEW_ROWS_COLUMNS = VECTOR_REGISTERS // 4    # 3 x 8 or 3 x 4 sums are what the registers hold
+
 cdef struct Gemm:
     Py_ssize_t rows, columns, terms     # how many i, p and k
     const real *a
@@ -30,6 +33,11 @@ cdef struct Gemm:
     real *out
     Py_ssize_t out_i, out_p
     Epilogue epilogue
+
+
+cdef inline Py_ssize_t ceiling(Py_ssize_t x, Py_ssize_t of) noexcept nogil:
+    """x / of, rounded up."""
+    return (x + of - 1) // of
 
 
 cdef inline void accumulate(bint is_first, real *to, vec v) noexcept nogil:
@@ -50,7 +58,7 @@ cdef inline void add_terms(int rows, int columns, bint lanewise, const Gemm *q, 
         for i in range(rows):
             left = load(a + i * q.a_i) if lanewise else broadcast(a[i * q.a_i])
             for p in range(columns):
-                s[2 * i + p] = add_products(s[2 * i + p], left, v[p])
+                s[columns * i + p] = add_products(s[columns * i + p], left, v[p])
         a += q.a_k
         b += q.v_k
 
@@ -60,7 +68,7 @@ cdef inline void micro_kernel(int rows, int columns, bint lanewise, Py_ssize_t a
     """The sums i0 .. i0+rows, p0 .. p0+columns; inlined with constants for the first three, and for a_g if
     it is 0: there is one group.
     """
-    cdef vec s[8 * 2]
+    cdef vec s[8 * 3]
     cdef const real *a = q.a + i0 * q.a_i
     cdef const real *b = q.v + p0 * q.v_p
     cdef real *out = q.out + i0 * q.out_i + p0 * q.out_p
@@ -69,15 +77,15 @@ cdef inline void micro_kernel(int rows, int columns, bint lanewise, Py_ssize_t a
     if q.bias != NULL:
         for i in range(rows):
             for p in range(columns):
-                s[2 * i + p] = load(q.bias + (p0 + p) * LANES)
+                s[columns * i + p] = load(q.bias + (p0 + p) * LANES)
     elif q.row_bias != NULL:
         for i in range(rows):
             for p in range(columns):
-                s[2 * i + p] = broadcast(q.row_bias[i0 + i])
+                s[columns * i + p] = broadcast(q.row_bias[i0 + i])
     else:
         for i in range(rows):
             for p in range(columns):
-                s[2 * i + p] = broadcast(0)
+                s[columns * i + p] = broadcast(0)
     if a_g:
         for k from 0 <= k < q.terms by LANES:
             add_terms(rows, columns, lanewise, q, a, b, min(LANES, q.terms - k), s)
@@ -88,60 +96,77 @@ cdef inline void micro_kernel(int rows, int columns, bint lanewise, Py_ssize_t a
     if q.epilogue == APPLY_RELU:
         for i in range(rows):
             for p in range(columns):
-                s[2 * i + p] = relu(s[2 * i + p])
-                store(out + p * q.out_p, s[2 * i + p])
+                s[columns * i + p] = relu(s[columns * i + p])
+                store(out + p * q.out_p, s[columns * i + p])
             out += q.out_i
     elif q.epilogue == RELU_BACKWARD:
         for i in range(rows):
             for p in range(columns):
-                store(out + p * q.out_p, relu_backward(load(out + p * q.out_p), s[2 * i + p]))
+                store(out + p * q.out_p, relu_backward(load(out + p * q.out_p), s[columns * i + p]))
             out += q.out_i
     elif q.epilogue == ACCUMULATE:
         for i in range(rows):
             for p in range(columns):
-                store(out + p * q.out_p, load(out + p * q.out_p) + s[2 * i + p])
+                store(out + p * q.out_p, load(out + p * q.out_p) + s[columns * i + p])
             out += q.out_i
     elif q.epilogue == MULTIPLY:
         for i in range(rows):
             for p in range(columns):
-                store(out + p * q.out_p, load(out + p * q.out_p) * s[2 * i + p])
+                store(out + p * q.out_p, load(out + p * q.out_p) * s[columns * i + p])
             out += q.out_i
     else:
         for i in range(rows):
             for p in range(columns):
-                store(out + p * q.out_p, s[2 * i + p])
+                store(out + p * q.out_p, s[columns * i + p])
             out += q.out_i
 
 
 cdef inline void column_strip(int columns, bint lanewise, Py_ssize_t a_g, const Gemm *q,
                               Py_ssize_t p) noexcept nogil:
-    cdef Py_ssize_t i = 0, left
-    while i + MR <= q.rows:
-        micro_kernel(MR, columns, lanewise, a_g, q, i, p)
-        i += MR
-    left = q.rows - i
-    if left == 1:
-        micro_kernel(1, columns, lanewise, a_g, q, i, p)
-    elif left == 2:
-        micro_kernel(2, columns, lanewise, a_g, q, i, p)
-    elif left == 3:
-        micro_kernel(3, columns, lanewise, a_g, q, i, p)
-    elif left == 4:
-        micro_kernel(4, columns, lanewise, a_g, q, i, p)
-    elif left == 5:
-        micro_kernel(5, columns, lanewise, a_g, q, i, p)
-    elif left == 6:
-        micro_kernel(6, columns, lanewise, a_g, q, i, p)
-    elif left == 7:
-        micro_kernel(7, columns, lanewise, a_g, q, i, p)
+    """All rows of some columns; what is left after whole tiles goes with the last of them into two about as
+    high, as a tile of one or two rows waits for each multiply-add (8 rows, AVX2: 4 + 4, not 6 + 2).
+    """
+    cdef Py_ssize_t i = 0, rows
+    while i < q.rows:
+        rows = q.rows - i
+        if rows >= 2 * MR:
+            rows = MR
+        elif rows > MR:
+            rows = ceiling(rows, 2)
+        if rows == MR:
+            micro_kernel(MR, columns, lanewise, a_g, q, i, p)
+            i += MR
+            continue  # no elif: Cython would make a switch of it, with one of the cases twice
+        if rows == 1:
+            micro_kernel(1, columns, lanewise, a_g, q, i, p)
+        elif rows == 2:
+            micro_kernel(2, columns, lanewise, a_g, q, i, p)
+        elif rows == 3:
+            micro_kernel(3, columns, lanewise, a_g, q, i, p)
+        elif rows == 4:
+            micro_kernel(4, columns, lanewise, a_g, q, i, p)
+        elif rows == 5:
+            micro_kernel(5, columns, lanewise, a_g, q, i, p)
+        elif rows == 6:
+            micro_kernel(6, columns, lanewise, a_g, q, i, p)
+        elif rows == 7:
+            micro_kernel(7, columns, lanewise, a_g, q, i, p)
+        i += rows
 
 
 cdef inline void gemm(bint lanewise, Py_ssize_t a_g, const Gemm *q) noexcept nogil:
     cdef Py_ssize_t p = 0
+    # of few rows more columns at a time: two sums would wait for the 4 cycles of a multiply-add, and weights that
+    # are read as users have them lie together
     while q.rows == 1 and p + 8 <= q.columns:
-        # with two sums at a time, each would wait for the 4 cycles of a multiply-add
         micro_kernel(1, 8, lanewise, a_g, q, 0, p)
         p += 8
+    while q.rows == 2 and p + FEW_ROWS_COLUMNS <= q.columns:
+        micro_kernel(2, FEW_ROWS_COLUMNS, lanewise, a_g, q, 0, p)
+        p += FEW_ROWS_COLUMNS
+    while q.rows == 3 and p + FEW_ROWS_COLUMNS <= q.columns:
+        micro_kernel(3, FEW_ROWS_COLUMNS, lanewise, a_g, q, 0, p)
+        p += FEW_ROWS_COLUMNS
     while p + 2 <= q.columns:
         column_strip(2, lanewise, a_g, q, p)
         p += 2

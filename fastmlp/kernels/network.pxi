@@ -45,11 +45,6 @@ cdef struct Weights:                # of a layer, for a forward pass
     const real *bias
 
 
-cdef inline Py_ssize_t ceiling(Py_ssize_t x, Py_ssize_t of) noexcept nogil:
-    """x / of, rounded up."""
-    return (x + of - 1) // of
-
-
 cdef inline Py_ssize_t up_to_multiple(Py_ssize_t x, Py_ssize_t of) noexcept nogil:
     return ceiling(x, of) * of
 
