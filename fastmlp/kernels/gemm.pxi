@@ -156,8 +156,8 @@ cdef inline void column_strip(int columns, bint lanewise, Py_ssize_t a_g, const 
 
 cdef inline void gemm(bint lanewise, Py_ssize_t a_g, const Gemm *q) noexcept nogil:
     cdef Py_ssize_t p = 0
-    # of few rows more columns at a time: two sums would wait for the 4 cycles of a multiply-add, and weights that
-    # are read as users have them lie together
+    # Of few rows more columns at a time: two sums would wait for the 4 cycles of a multiply-add, and weights
+    # that are read as users have them lie together.
     while q.rows == 1 and p + 8 <= q.columns:
         micro_kernel(1, 8, lanewise, a_g, q, 0, p)
         p += 8
