@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from itertools import pairwise
 
 import numpy as np
 
@@ -19,6 +20,17 @@ STEPS = {  # rows for each network, of full-batch steps in a fit
     (128, 1024, 1): (256, 10_000),
     (784, 256, 10): (256, 10_000),
 }
+DEEP = {  # the same, with two and more hidden layers
+    (4, 16, 16, 1): (256,),
+    (8, 32, 32, 1): (256, 4000),
+    (16, 64, 64, 1): (256,),
+    (8, 64, 64, 4, 1): (256,),
+    (64, 256, 256, 1): (256,),
+    (64, 256, 256, 10): (256,),
+    (784, 256, 128, 10): (256, 4000),
+    (54, 256, 256, 256, 7): (256, 4000),
+}
+DEEP_TANH = {(8, 32, 32, 1): (256,), (4, 32, 16, 4): (10_000,), (32, 100, 100, 100, 1): (256,)}
 TOY_SIZES = ((3, 4, 1), (16, 20, 2))
 TOY_ROWS = (32, 100)
 
@@ -33,15 +45,20 @@ def name(value):
     return "→".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def data(sizes, n, dtype):
-    """X (n, d), Y (n, m), W1 (d+1, h), W2 (h+1, m): quarters in [-1, 1], the same for every run.
+def step_name(step):
+    """Of a step in a report: sizes, activation where it is not ReLU, rows."""
+    activation = "" if step["activation"] == "relu" else f" {step['activation']}"
+    return f"{name(tuple(step['sizes']))}{activation} n={step['rows']}"
 
-    The sums B of such numbers are exact in float32, so no rounding moves one across the kink of the
+
+def data(sizes, n, dtype):
+    """X (n, sizes[0]), Y (n, sizes[-1]) and the weights of each layer: quarters in [-1, 1], always the same.
+
+    The sums z of such numbers are exact in float32, so no rounding moves one across the kink of the
     ReLU, and reference.error_bounds holds.
     """
-    d, h, m = sizes
     rng = np.random.default_rng(0)
-    shapes = ((n, d), (n, m), (d + 1, h), (h + 1, m))
+    shapes = ((n, sizes[0]), (n, sizes[-1]), *((n_in + 1, n_out) for n_in, n_out in pairwise(sizes)))
     return tuple((rng.integers(-4, 5, shape) / 4).astype(dtype) for shape in shapes)
 
 
@@ -51,7 +68,7 @@ def problem(sizes, n, dtype):
     From the weights of `data` descent could diverge, and of such round numbers some gradients cancel to 0:
     Adam makes a whole step of whatever rounding leaves of them.
     """
-    X, Y, _, _ = data(sizes, n, dtype)
+    X, Y, *_ = data(sizes, n, dtype)
     return X, Y, *MLP(sizes, dtype=dtype, seed=0).weights
 
 

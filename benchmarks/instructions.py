@@ -30,9 +30,12 @@ CASES = (  # what is done, by which network, with how many rows, and how often: 
     ("step", (8, 17, 1), 1000, 40),
     ("step", (16, 64, 1), 1000, 5),
     ("step", (64, 256, 1), 256, 2),
+    ("step", (8, 12, 12, 1), 1000, 20),  # rows in lanes
+    ("step", (16, 64, 64, 1), 256, 5),  # units in lanes
     ("epoch", (3, 4, 1), 1000, 40),
     ("predict", (8, 32, 1), 10_000, 4),
     ("predict", (3, 4, 1), 1, 1000),
+    ("predict", (16, 64, 1), 17, 1000),
 )
 
 
@@ -126,13 +129,13 @@ def work():
 
 
 def _steps(sizes, n, dtype, optimizer="sgd", batch_size=None):
-    X, Y, _, _ = grid.data(sizes, n, dtype)
+    X, Y, *_ = grid.data(sizes, n, dtype)
     trainer = Trainer(MLP(sizes, dtype=dtype), optimizer, learning_rate=1e-6, batch_size=batch_size, seed=0)
     return partial(trainer.fit, X, Y)
 
 
 def _predictions(sizes, n, dtype):
-    X, _, _, _ = grid.data(sizes, n, dtype)
+    X, *_ = grid.data(sizes, n, dtype)
     return grid.repeated(partial(MLP(sizes, dtype=dtype).predict, X))
 
 

@@ -1,9 +1,10 @@
 """How near the kernels come to what the machine can do: ``python -m benchmarks.roofline``.
 
-The work is a full-batch step of gradient descent inside one fit, and counts 4ndh + 6nhm operations. The roofs
-are multiply-adds in registers, of the same build, and the memory: what could be done while X and y are read
-from it, once a step, if they do not fit in the last-level cache. Bandwidth is that of reading (the maximum of
-a long array; nothing is written). All are measured in turn, and of each the best time counts.
+The work is a full-batch step of gradient descent in one fit. A layer counts 6 n_in n_out operations a row,
+the first, whose input has no gradient, 4; biases, activations and losses do not count. The roofs are
+multiply-adds in registers, of the same build, and the memory: what could be done while X and y are read from
+it, once a step, if they do not fit in the last-level cache. Bandwidth is that of reading (the maximum of a
+long array; nothing is written). All are measured in turn, and of each the best time counts.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 
 import cpuinfo
@@ -25,14 +27,14 @@ from fastmlp import MLP, Trainer, kernels
 GROWING = (3, 4, 1)  # the network whose time for a row is compared over numbers of rows, with that at BASE
 BASE = 10_000
 WHOLE = {
-    "steps": grid.STEPS,
+    "steps": {"relu": grid.STEPS | grid.DEEP, "tanh": grid.DEEP_TANH},
     "growth": (1_000, BASE, 100_000, 1_000_000, 10_000_000),
     "rounds": 7,
     "operations": 2e9,  # in a fit: 20 ms at 100 GF/s, or one step
     "caches": 8,  # last-level caches that the array fills, of which the memory's bandwidth is measured
 }
 TOY = {
-    "steps": {(3, 4, 1): (32,), (5, 8, 3): (100,)},
+    "steps": {"relu": {(3, 4, 1): (32,), (5, 8, 3): (100,)}, "tanh": {(5, 8, 8, 3): (100,)}},
     "growth": (1_000, BASE),
     "rounds": 1,
     "operations": 1e7,
@@ -57,9 +59,14 @@ def main():
 def measure(threads, steps, growth, rounds, operations, caches):
     """The report: the roofs; for each network and number of rows the rates and fractions; the growth."""
     cache = last_level_cache()
-    steps = [(sizes, n) for sizes, rows in steps.items() for n in rows]
+    steps = [
+        (activation, sizes, n)
+        for activation, networks in steps.items()
+        for sizes, rows in networks.items()
+        for n in rows
+    ]
     cases = [(*step, dtype) for dtype in grid.DTYPES for step in steps]
-    cases += [(GROWING, n, "float32") for n in growth]
+    cases += [("relu", GROWING, n, "float32") for n in growth]
     rates = _rates(dict.fromkeys(cases), threads, rounds, operations, np.ones(int(caches * cache / 8)))
     return {
         "date": str(date.today()),
@@ -70,7 +77,7 @@ def measure(threads, steps, growth, rounds, operations, caches):
         "peaks": {
             dtype: {build: rates[dtype, build] for build in kernels.AVAILABLE_ISAS} for dtype in grid.DTYPES
         },
-        "steps": [_step(sizes, n, rates, cache) for sizes, n in steps],
+        "steps": [_step(*step, rates, cache) for step in steps],
         "growth": [_growth(n, rates, cache) for n in growth],
     }
 
@@ -110,10 +117,11 @@ def _rates(cases, threads, rounds, operations, array):
     return best
 
 
-def _fit(sizes, n, dtype, threads, operations):
+def _fit(activation, sizes, n, dtype, threads, operations):
     """A function that fits for a while and returns the operations of a step, in 10**9 a second."""
-    X, Y, _, _ = grid.data(sizes, n, dtype)
-    trainer = Trainer(MLP(sizes, dtype=dtype), "sgd", learning_rate=1e-6, batch_size=None, n_threads=threads)
+    X, Y, *_ = grid.data(sizes, n, dtype)
+    net = MLP(sizes, activation=activation, dtype=dtype)
+    trainer = Trainer(net, "sgd", learning_rate=1e-6, batch_size=None, n_threads=threads)
     of_a_step = n * _operations(sizes)
     epochs = max(1, round(operations / of_a_step))
     return lambda: of_a_step / min(trainer.fit(X, Y, epochs).seconds) / 1e9
@@ -121,8 +129,7 @@ def _fit(sizes, n, dtype, threads, operations):
 
 def _operations(sizes):
     """Of a row in a step."""
-    d, h, m = sizes
-    return 4 * d * h + 6 * h * m
+    return sum(6 * n_in * n_out for n_in, n_out in pairwise(sizes)) - 2 * sizes[0] * sizes[1]
 
 
 def _rate(function, parts, each):
@@ -137,13 +144,14 @@ def _read(array):
     return array.nbytes
 
 
-def _step(sizes, n, rates, cache):
+def _step(activation, sizes, n, rates, cache):
     """One row of the tables."""
     gflops, fractions = {}, {}
     for dtype in grid.DTYPES:
-        gflops[dtype], fractions[dtype] = _achieved((sizes, n, dtype), rates, cache)
+        gflops[dtype], fractions[dtype] = _achieved((activation, sizes, n, dtype), rates, cache)
     return {
         "sizes": sizes,
+        "activation": activation,
         "rows": n,
         "gflops": gflops,
         "fractions": fractions,
@@ -159,8 +167,8 @@ def _step(sizes, n, rates, cache):
 
 def _growth(n, rates, cache):
     """What a row takes among n rows, and as a multiple of what it takes among BASE rows."""
-    gflops, fractions = _achieved((GROWING, n, "float32"), rates, cache)
-    base, _ = _achieved((GROWING, BASE, "float32"), rates, cache)
+    gflops, fractions = _achieved(("relu", GROWING, n, "float32"), rates, cache)
+    base, _ = _achieved(("relu", GROWING, BASE, "float32"), rates, cache)
     return {
         "rows": n,
         "nanoseconds": {build: _operations(GROWING) / rate for build, rate in gflops.items()},
@@ -171,9 +179,8 @@ def _growth(n, rates, cache):
 
 def _achieved(case, rates, cache):
     """By build: the rate of a case, and its fraction of the lower roof."""
-    sizes, n, dtype = case
-    d, _, m = sizes
-    data = n * (d + m) * np.dtype(dtype).itemsize
+    _, sizes, n, dtype = case
+    data = n * (sizes[0] + sizes[-1]) * np.dtype(dtype).itemsize
     memory = np.inf if data <= cache else rates["read"] * n * _operations(sizes) / data
     gflops = {build: rates[case, build] for build in kernels.AVAILABLE_ISAS}
     return gflops, {build: rate / min(rates[dtype, build], memory) for build, rate in gflops.items()}
@@ -198,7 +205,7 @@ def _rate_lines(report):
             for dtype, of in step["gflops"].items()
             for build, rate in of.items()
         ]
-        yield _line(_name(step), cells)
+        yield _line(grid.step_name(step), cells)
 
 
 def _share_lines(report):
@@ -208,7 +215,7 @@ def _share_lines(report):
     yield _line("", [*(f"avx2, {dtype}" for dtype in first["avx2_of_avx512"]), *builds])
     for step in report["steps"]:
         shares = *step["avx2_of_avx512"].values(), *step["float64_of_float32"].values()
-        yield _line(_name(step), [f"{share:.0%}" for share in shares])
+        yield _line(grid.step_name(step), [f"{share:.0%}" for share in shares])
 
 
 def _growth_lines(report):
@@ -222,12 +229,8 @@ def _growth_lines(report):
         yield _line(f"n={row['rows']}", cells)
 
 
-def _name(step):
-    return f"{grid.name(tuple(step['sizes']))} n={step['rows']}"
-
-
 def _line(name, cells):
-    return f"{name:20}" + "".join(f"{cell:>19}" for cell in cells)
+    return f"{name:31}" + "".join(f"{cell:>19}" for cell in cells)
 
 
 def _options():

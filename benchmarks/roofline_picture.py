@@ -20,7 +20,7 @@ def draw(report, path):
     panels = figure.subplots(1, len(peaks), sharex=True, sharey=True)
     for ax, dtype in zip(panels, peaks, strict=True):
         _panel(ax, dtype, peaks[dtype], steps)
-    names = [f"{grid.name(tuple(step['sizes']))}, n = {step['rows']}" for step in steps]
+    names = [grid.step_name(step) for step in steps]
     panels[0].set_yticks(range(len(steps)), names, fontsize=8.5)
     panels[0].set(xlim=(0, 1), ylim=(len(steps) - 0.4, -0.6))
     label = "fraction of the build's own roof (multiply-adds or memory); right: GF/s of the fastest build"
