@@ -20,7 +20,7 @@ cdef enum Epilogue:
     ACCUMULATE      # to what out holds
 
 cdef enum:
-    FEW_ROWS_COLUMNS = VECTOR_REGISTERS // 4    # 3 x 8 or 3 x 4 sums are what the registers hold
+    COLUMNS_OF_FEW = VECTOR_REGISTERS // 4  # 3 x 8 or 3 x 4 sums are what the registers hold
 
 cdef struct Gemm:
     Py_ssize_t rows, columns, terms     # how many i, p and k
@@ -40,9 +40,23 @@ cdef inline Py_ssize_t ceiling(Py_ssize_t x, Py_ssize_t of) noexcept nogil:
     return (x + of - 1) // of
 
 
+cdef inline Py_ssize_t even_rows(Py_ssize_t rows) noexcept nogil:
+    """Of how many rows to make products, where a tile and what is left would take longer than two halves.
+
+    A tile of one or two rows waits for each multiply-add (8 rows, AVX2: 4 + 4, not 6 + 2: a step of
+    16-64-64-1 with 256 rows takes 8 % less).
+    """
+    return ceiling(rows, 2) if MR < rows < 2 * MR else rows
+
+
 cdef inline void accumulate(bint is_first, real *to, vec v) noexcept nogil:
     """Add v to a sum, or begin the sum with it."""
     store(to, v if is_first else load(to) + v)
+
+
+cdef inline int place_of(int i, int p, int columns) noexcept nogil:
+    """Of a sum of a tile. For one column as for two: GCC then finds registers for all addresses."""
+    return max(columns, 2) * i + p
 
 
 cdef inline void add_terms(int rows, int columns, bint lanewise, const Gemm *q, const real *a, const real *b,
@@ -58,7 +72,7 @@ cdef inline void add_terms(int rows, int columns, bint lanewise, const Gemm *q, 
         for i in range(rows):
             left = load(a + i * q.a_i) if lanewise else broadcast(a[i * q.a_i])
             for p in range(columns):
-                s[columns * i + p] = add_products(s[columns * i + p], left, v[p])
+                s[place_of(i, p, columns)] = add_products(s[place_of(i, p, columns)], left, v[p])
         a += q.a_k
         b += q.v_k
 
@@ -68,7 +82,7 @@ cdef inline void micro_kernel(int rows, int columns, bint lanewise, Py_ssize_t a
     """The sums i0 .. i0+rows, p0 .. p0+columns; inlined with constants for the first three, and for a_g if
     it is 0: there is one group.
     """
-    cdef vec s[8 * 3]
+    cdef vec s[3 * 8]
     cdef const real *a = q.a + i0 * q.a_i
     cdef const real *b = q.v + p0 * q.v_p
     cdef real *out = q.out + i0 * q.out_i + p0 * q.out_p
@@ -77,15 +91,15 @@ cdef inline void micro_kernel(int rows, int columns, bint lanewise, Py_ssize_t a
     if q.bias != NULL:
         for i in range(rows):
             for p in range(columns):
-                s[columns * i + p] = load(q.bias + (p0 + p) * LANES)
+                s[place_of(i, p, columns)] = load(q.bias + (p0 + p) * LANES)
     elif q.row_bias != NULL:
         for i in range(rows):
             for p in range(columns):
-                s[columns * i + p] = broadcast(q.row_bias[i0 + i])
+                s[place_of(i, p, columns)] = broadcast(q.row_bias[i0 + i])
     else:
         for i in range(rows):
             for p in range(columns):
-                s[columns * i + p] = broadcast(0)
+                s[place_of(i, p, columns)] = broadcast(0)
     if a_g:
         for k from 0 <= k < q.terms by LANES:
             add_terms(rows, columns, lanewise, q, a, b, min(LANES, q.terms - k), s)
@@ -96,77 +110,60 @@ cdef inline void micro_kernel(int rows, int columns, bint lanewise, Py_ssize_t a
     if q.epilogue == APPLY_RELU:
         for i in range(rows):
             for p in range(columns):
-                s[columns * i + p] = relu(s[columns * i + p])
-                store(out + p * q.out_p, s[columns * i + p])
+                s[place_of(i, p, columns)] = relu(s[place_of(i, p, columns)])
+                store(out + p * q.out_p, s[place_of(i, p, columns)])
             out += q.out_i
     elif q.epilogue == RELU_BACKWARD:
         for i in range(rows):
             for p in range(columns):
-                store(out + p * q.out_p, relu_backward(load(out + p * q.out_p), s[columns * i + p]))
+                store(out + p * q.out_p, relu_backward(load(out + p * q.out_p), s[place_of(i, p, columns)]))
             out += q.out_i
     elif q.epilogue == ACCUMULATE:
         for i in range(rows):
             for p in range(columns):
-                store(out + p * q.out_p, load(out + p * q.out_p) + s[columns * i + p])
+                store(out + p * q.out_p, load(out + p * q.out_p) + s[place_of(i, p, columns)])
             out += q.out_i
     elif q.epilogue == MULTIPLY:
         for i in range(rows):
             for p in range(columns):
-                store(out + p * q.out_p, load(out + p * q.out_p) * s[columns * i + p])
+                store(out + p * q.out_p, load(out + p * q.out_p) * s[place_of(i, p, columns)])
             out += q.out_i
     else:
         for i in range(rows):
             for p in range(columns):
-                store(out + p * q.out_p, s[columns * i + p])
+                store(out + p * q.out_p, s[place_of(i, p, columns)])
             out += q.out_i
 
 
 cdef inline void column_strip(int columns, bint lanewise, Py_ssize_t a_g, const Gemm *q,
                               Py_ssize_t p) noexcept nogil:
-    """All rows of some columns; what is left after whole tiles goes with the last of them into two about as
-    high, as a tile of one or two rows waits for each multiply-add (8 rows, AVX2: 4 + 4, not 6 + 2).
-    """
-    cdef Py_ssize_t i = 0, rows
-    while i < q.rows:
-        rows = q.rows - i
-        if rows >= 2 * MR:
-            rows = MR
-        elif rows > MR:
-            rows = ceiling(rows, 2)
-        if rows == MR:
-            micro_kernel(MR, columns, lanewise, a_g, q, i, p)
-            i += MR
-            continue  # no elif: Cython would make a switch of it, with one of the cases twice
-        if rows == 1:
-            micro_kernel(1, columns, lanewise, a_g, q, i, p)
-        elif rows == 2:
-            micro_kernel(2, columns, lanewise, a_g, q, i, p)
-        elif rows == 3:
-            micro_kernel(3, columns, lanewise, a_g, q, i, p)
-        elif rows == 4:
-            micro_kernel(4, columns, lanewise, a_g, q, i, p)
-        elif rows == 5:
-            micro_kernel(5, columns, lanewise, a_g, q, i, p)
-        elif rows == 6:
-            micro_kernel(6, columns, lanewise, a_g, q, i, p)
-        elif rows == 7:
-            micro_kernel(7, columns, lanewise, a_g, q, i, p)
-        i += rows
+    cdef Py_ssize_t i = 0, left
+    while i + MR <= q.rows:
+        micro_kernel(MR, columns, lanewise, a_g, q, i, p)
+        i += MR
+    left = q.rows - i
+    if left == 1:
+        micro_kernel(1, columns, lanewise, a_g, q, i, p)
+    elif left == 2:
+        micro_kernel(2, columns, lanewise, a_g, q, i, p)
+    elif left == 3:
+        micro_kernel(3, columns, lanewise, a_g, q, i, p)
+    elif left == 4:
+        micro_kernel(4, columns, lanewise, a_g, q, i, p)
+    elif left == 5:
+        micro_kernel(5, columns, lanewise, a_g, q, i, p)
+    elif left == 6:
+        micro_kernel(6, columns, lanewise, a_g, q, i, p)
+    elif left == 7:
+        micro_kernel(7, columns, lanewise, a_g, q, i, p)
 
 
 cdef inline void gemm(bint lanewise, Py_ssize_t a_g, const Gemm *q) noexcept nogil:
     cdef Py_ssize_t p = 0
-    # Of few rows more columns at a time: two sums would wait for the 4 cycles of a multiply-add, and weights
-    # that are read as users have them lie together.
     while q.rows == 1 and p + 8 <= q.columns:
+        # with two sums at a time, each would wait for the 4 cycles of a multiply-add
         micro_kernel(1, 8, lanewise, a_g, q, 0, p)
         p += 8
-    while q.rows == 2 and p + FEW_ROWS_COLUMNS <= q.columns:
-        micro_kernel(2, FEW_ROWS_COLUMNS, lanewise, a_g, q, 0, p)
-        p += FEW_ROWS_COLUMNS
-    while q.rows == 3 and p + FEW_ROWS_COLUMNS <= q.columns:
-        micro_kernel(3, FEW_ROWS_COLUMNS, lanewise, a_g, q, 0, p)
-        p += FEW_ROWS_COLUMNS
     while p + 2 <= q.columns:
         column_strip(2, lanewise, a_g, q, p)
         p += 2
@@ -200,3 +197,36 @@ cdef void gemm_grouped(Gemm q, Py_ssize_t a_g) noexcept nogil:
     """a in panels: groups of LANES terms, a_g numbers apart; a_i = LANES, a_k = 1."""
     q.a_i, q.a_k, q.row_bias = LANES, 1, NULL
     gemm(False, a_g, &q)
+
+
+cdef inline bint is_uneven(Py_ssize_t rows) noexcept nogil:
+    """Whether gemm_uneven takes less time."""
+    return 2 <= rows <= 3 or even_rows(rows) < rows
+
+
+cdef void gemm_uneven(Gemm q, Py_ssize_t a_g) noexcept nogil:
+    """For a prediction of few rows that do not fill tiles; a_g as in gemm_grouped, or 0.
+
+    Two and three rows more columns at a time: two sums would wait for the 4 cycles of a multiply-add, and
+    weights that are read as users have them lie together (128-1024-1, AVX-512, 2 rows: 17 us, else 30).
+    """
+    cdef Py_ssize_t p = 0, rows = q.rows
+    q.row_bias = NULL
+    while rows == 2 and p + COLUMNS_OF_FEW <= q.columns:
+        micro_kernel(2, COLUMNS_OF_FEW, False, a_g, &q, 0, p)
+        p += COLUMNS_OF_FEW
+    while rows == 3 and p + COLUMNS_OF_FEW <= q.columns:
+        micro_kernel(3, COLUMNS_OF_FEW, False, a_g, &q, 0, p)
+        p += COLUMNS_OF_FEW
+    q.v += p * q.v_p
+    q.out += p * q.out_p
+    if q.bias != NULL:
+        q.bias += p * LANES
+    q.columns -= p
+    q.rows = even_rows(rows)
+    while rows > 0:
+        gemm(False, a_g, &q)
+        q.a += q.rows * q.a_i
+        q.out += q.rows * q.out_i
+        rows -= q.rows
+        q.rows = rows

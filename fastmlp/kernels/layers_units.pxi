@@ -35,11 +35,16 @@ cdef void forward_panels(const Network *net, int l, const Weights *w, Block *b,
         bias=w.bias, row_bias=NULL,
         out=b.a[l], out_i=LANES, out_p=panel,
         epilogue=APPLY_RELU if layer.activation == RELU else OVERWRITE)
-    if l == 0:
+    if l == 0 and not is_uneven(b.rows):
         gemm_nn(q)
+    elif l == 0:
+        gemm_uneven(q, 0)
     else:
         q.a, q.a_i = b.a[l - 1], LANES
-        gemm_grouped(q, panel)
+        if is_uneven(b.rows):
+            gemm_uneven(q, panel)
+        else:
+            gemm_grouped(q, panel)
     if layer.activation != RELU and layer.activation != IDENTITY:
         for p in range(panels):
             slopes = NULL
@@ -100,7 +105,7 @@ cdef void weight_gradient_above(const Network *net, int l, Block *b, Partial *pa
                                 Py_ssize_t panels) noexcept nogil:
     """dW_{l+1} += a_l' delta_{l+1}, for the units of panels p .. p+panels of layer l."""
     cdef const Layer *above = &net.layers[l + 1]
-    cdef Py_ssize_t i, panel = net.block * LANES
+    cdef Py_ssize_t i, j, units, step, panel = net.block * LANES
     cdef real *to = part.gradient + above.weight_offset
     cdef Epilogue epilogue = OVERWRITE if part.is_first else ACCUMULATE
     if is_last(net, l + 1):
@@ -112,12 +117,15 @@ cdef void weight_gradient_above(const Network *net, int l, Block *b, Partial *pa
             out=to + p * net.n_out * LANES, out_i=LANES, out_p=net.n_out * LANES, epilogue=epilogue))
         return
     for i in range(p, p + panels):
-        gemm_tn(Gemm(
-            rows=min(LANES, above.n_in - i * LANES), columns=above.n_out_padded // LANES, terms=b.rows,
-            a=b.a[l] + i * panel, a_i=1, a_k=LANES,
-            v=delta_units(net, l + 1, b), v_p=panel, v_k=LANES,
-            bias=NULL, row_bias=NULL,
-            out=to + i * LANES * LANES, out_i=LANES, out_p=above.n_in * LANES, epilogue=epilogue))
+        units = min(<Py_ssize_t> LANES, above.n_in - i * LANES)
+        step = even_rows(units)
+        for j from 0 <= j < units by step:
+            gemm_tn(Gemm(
+                rows=min(step, units - j), columns=above.n_out_padded // LANES, terms=b.rows,
+                a=b.a[l] + i * panel + j, a_i=1, a_k=LANES,
+                v=delta_units(net, l + 1, b), v_p=panel, v_k=LANES,
+                bias=NULL, row_bias=NULL,
+                out=to + (i * LANES + j) * LANES, out_i=LANES, out_p=above.n_in * LANES, epilogue=epilogue))
 
 
 cdef void input_gradient_panels(const Network *net, int l, const real *W, const real *transposed, Block *b,
