@@ -201,14 +201,15 @@ cdef void gemm_grouped(Gemm q, Py_ssize_t a_g) noexcept nogil:
 
 cdef inline bint is_uneven(Py_ssize_t rows) noexcept nogil:
     """Whether gemm_uneven takes less time."""
-    return 2 <= rows <= 3 or even_rows(rows) < rows
+    return rows < 6 * MR and (even_rows(rows) < rows or 1 < rows and 1 <= rows % MR <= 3)
 
 
 cdef void gemm_uneven(Gemm q, Py_ssize_t a_g) noexcept nogil:
     """For a prediction of few rows that do not fill tiles; a_g as in gemm_grouped, or 0.
 
-    Two and three rows more columns at a time: two sums would wait for the 4 cycles of a multiply-add, and
-    weights that are read as users have them lie together (128-1024-1, AVX-512, 2 rows: 17 us, else 30).
+    Up to three rows go by themselves and more columns at a time: two sums would wait for the 4 cycles of a
+    multiply-add, and weights that are read as users have them lie together (128-1024-1, AVX-512, us: 2 rows
+    17, else 30; 17 rows 53, else 71).
     """
     cdef Py_ssize_t p = 0, rows = q.rows
     q.row_bias = NULL
@@ -223,10 +224,13 @@ cdef void gemm_uneven(Gemm q, Py_ssize_t a_g) noexcept nogil:
     if q.bias != NULL:
         q.bias += p * LANES
     q.columns -= p
-    q.rows = even_rows(rows)
-    while rows > 0:
-        gemm(False, a_g, &q)
+    if even_rows(rows) < rows:
+        q.rows = even_rows(rows)
+    elif rows > MR:
+        q.rows = rows - rows % MR
+    gemm(False, a_g, &q)
+    if q.rows < rows:
         q.a += q.rows * q.a_i
         q.out += q.rows * q.out_i
-        rows -= q.rows
-        q.rows = rows
+        q.rows = rows - q.rows
+        gemm_uneven(q, a_g)
