@@ -20,7 +20,7 @@ cdef enum Epilogue:
     ACCUMULATE      # to what out holds
 
 cdef enum:
-    COLUMNS_OF_FEW = VECTOR_REGISTERS // 4  # 3 x 8 or 3 x 4 sums are what the registers hold
+    COLUMNS_OF_FEW = VECTOR_REGISTERS >> 2  # 3 x 8 or 3 x 4 sums are what the registers hold
 
 cdef struct Gemm:
     Py_ssize_t rows, columns, terms     # how many i, p and k
