@@ -270,7 +270,7 @@ static inline vec vec_mish_slope(vec x, vec *slope)
 /* The rounding error of a square: x^2 = square + this. */
 static inline vec square_error(vec x, vec square)
 {
-#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+#if defined(FUSED)
     return add_products(-square, x, x);
 #else
     vec high = from_bits(bits_of(x) & ~(((lane_int)1 << (MANTISSA / 2 + 1)) - 1)), low = x - high;
@@ -278,9 +278,9 @@ static inline vec square_error(vec x, vec square)
 #endif
 }
 
-/* erfc(|x| / sqrt(2)) / 2, the tail of the normal distribution, is (what is returned + low) * second; and e^(-x^2 / 2)
- * is density * second. What the square loses goes into the reduced argument of e; what the sum s + 3, its reciprocal and
- * the last product lose, into low: gelu is 2.9 units off at most, else 4.3. */
+/* erfc(|x| / sqrt(2)) / 2, the tail of the normal distribution, is (what is returned + low) * second; and
+ * e^(-x^2 / 2) is density * second. What the square loses goes into the reduced argument of e; what the sum s + 3,
+ * its reciprocal and the last product lose, into low: gelu is 3.5 units off at most, else 4.3. */
 static inline vec normal_tail(vec x, vec *low, vec *density, vec *second)
 {
     ints n, half;
@@ -292,7 +292,7 @@ static inline vec normal_tail(vec x, vec *low, vec *density, vec *second)
     *second = power_of_2(n - half);
     *density = (e + 1) * power_of_2(half);
     numerator = add_products(p, p, e) * power_of_2(half); /* p (1 + e) in one rounding */
-#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+#if defined(FUSED)
     tail = numerator * inverse;
     off += add_products(broadcast(1), -sum, inverse);
     *low = add_products(add_products(-tail, numerator, inverse), tail, off);
@@ -322,7 +322,7 @@ static inline vec vec_gelu_slope(vec x, vec *slope)
     vec near = (real)0.5 + (real)0.5 * erf_near(x * (real)0.70710678118654752);
     distribution = where_less(magnitude(x), broadcast(1), near, distribution);
     *slope = distribution + bounded * ((real)0.39894228040143268 * (density * second));
-#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+#if defined(FUSED)
     low = add_products(add_products(-product, bounded, tail), bounded, low);
 #else
     low *= bounded;

@@ -20,7 +20,7 @@ cdef enum Epilogue:
     ACCUMULATE      # to what out holds
 
 cdef enum:
-    COLUMNS_OF_FEW = VECTOR_REGISTERS >> 2  # 3 x 8 or 3 x 4 sums are what the registers hold
+    COLUMNS_OF_FEW = VECTOR_REGISTERS >> 2  # of a tile of 2 or 3 rows: about what the registers hold
 
 cdef struct Gemm:
     Py_ssize_t rows, columns, terms     # how many i, p and k
@@ -200,12 +200,12 @@ cdef void gemm_grouped(Gemm q, Py_ssize_t a_g) noexcept nogil:
 
 
 cdef inline bint is_uneven(Py_ssize_t rows) noexcept nogil:
-    """Whether gemm_uneven takes less time."""
+    """Whether gemm_uneven takes less time: of more rows what is left counts too little."""
     return rows < 6 * MR and (even_rows(rows) < rows or 1 < rows and 1 <= rows % MR <= 3)
 
 
 cdef void gemm_uneven(Gemm q, Py_ssize_t a_g) noexcept nogil:
-    """For a prediction of few rows that do not fill tiles; a_g as in gemm_grouped, or 0.
+    """Few rows that do not fill tiles; a_g as in gemm_grouped, or 0.
 
     Up to three rows go by themselves and more columns at a time: two sums would wait for the 4 cycles of a
     multiply-add, and weights that are read as users have them lie together (128-1024-1, AVX-512, us: 2 rows

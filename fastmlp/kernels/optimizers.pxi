@@ -98,7 +98,7 @@ cdef void sgd_step(const Optimizer *o, double rate_factor, real *p, const real *
     cdef Py_ssize_t i
     for i from 0 <= i < size by LANES:
         v = load(g + i)
-        if momentum != 0:  # without, nothing is remembered, and less memory moved
+        if momentum != 0:  # without momentum no velocity is read or written
             v = momentum * load(velocity + i) + v
             store(velocity + i, v)
             if o.nesterov:

@@ -146,8 +146,8 @@ static inline vec mask_tail(vec v, ptrdiff_t n)
     return (vec)((mask)v & keep);
 }
 
-/* Selections; a comparison with NaN is false. By their own names on x86: of "(value & c) | (otherwise & ~c)" GCC makes
- * three instructions, and with AVX-512 brings the comparison out of its mask register first. */
+/* Selections; a comparison with NaN is false. By their own names on x86: of "(value & c) | (otherwise & ~c)" GCC
+ * makes three instructions, and with AVX-512 brings the comparison out of its mask register first. */
 static inline vec select_lanes(mask condition, vec value, vec otherwise)
 {
     return (vec)(((mask)value & condition) | ((mask)otherwise & ~condition));
@@ -218,10 +218,14 @@ static inline void add_to_lanes(double *sums, vec v)
     for (int i = 0; i < LANES; i++) sums[i] += x[i];
 }
 
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+#define FUSED /* there are multiply-adds of one rounding */
+#endif
+
 /* s + a b, in one rounding where the machine has it so. Of numbers, for a row by itself: the compiler would turn a
  * chain of sums into a vector of products, added one after the other. Of vectors, where predictions must have
  * the same bits whatever rows they are computed with: GCC 12 left one sum in eight of a tile in two roundings. */
-#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+#if defined(FUSED)
 static inline real add_product(real s, real a, real b)
 {
     return sizeof(real) == sizeof(float) ? __builtin_fmaf(a, b, s) : __builtin_fma(a, b, s);
