@@ -51,7 +51,8 @@ CHECKS = {
         dict(boundscheck=True, initializedcheck=True, cdivision=False),
         [],
     ),
-    "sanitizers": (["-O2", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"], {}, []),
+    # -O1 and the lines alone: a module compiles in 28 s instead of 79
+    "sanitizers": (["-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"], {}, []),
     "lines": (["-O1"], dict(linetrace=True), [("CYTHON_TRACE_NOGIL", "1")]),
 }
 CHECK = os.environ.get("FASTMLP_CHECKS", "")
@@ -68,7 +69,7 @@ def extension(name, flags=(), macros=()):
         extra_compile_args=[*COMMON, *flags, *check_flags],
         extra_link_args=check_flags,
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), *macros, *check_macros],
-        depends=[f"fastmlp/kernels/{header}.h" for header in ("simd", "elementwise", "cpu")],
+        depends=[f"fastmlp/kernels/{header}.h" for header in ("simd", "elementwise", "cpu", "atomics")],
     )
 
 
