@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 
 def show_config(mode: str = "stdout") -> dict[str, str] | None:
-    """Print the version, what the CPU can run, the instruction set in use, and the threads.
+    """Print the version, what the CPU can run and its caches, the instruction set in use, and the threads.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def show_config(mode: str = "stdout") -> dict[str, str] | None:
     Examples
     --------
     >>> sorted(show_config(mode="dicts"))
-    ['available', 'fastmlp', 'isa', 'machine', 'numpy', 'python', 'threads']
+    ['available', 'caches', 'fastmlp', 'isa', 'machine', 'numpy', 'python', 'threads']
     """
     if mode not in ("stdout", "dicts"):
         raise ValueError(f"mode: must be 'stdout' or 'dicts', got {mode!r}")
@@ -42,6 +42,8 @@ def show_config(mode: str = "stdout") -> dict[str, str] | None:
         "machine": f"{platform.machine()} {platform.system()}",
         "available": ", ".join(kernels.AVAILABLE_ISAS) + "  (compiled in, and this CPU can run)",
         "isa": kernels.ISA + "  (instruction set of the kernels in use; FASTMLP_ISA chooses)",
+        "caches": " and ".join(f"{size >> 10} KB" for size in kernels.CACHES)
+        + "  (first and second level of a core; the size of blocks follows them)",
         "threads": f"{kernels.threads()}  (FASTMLP_NUM_THREADS)",
     }
     if mode == "dicts":

@@ -32,6 +32,7 @@ except ImportError as error:
     ) from error
 
 ALL_FAST_PATHS = -1  # a bit for each, all set
+USUAL_CACHES = 32 << 10, 512 << 10  # the least that CPUs have had since 2017
 
 
 def _load(isa):
@@ -52,9 +53,21 @@ def _choose(wanted):
     return wanted or AVAILABLE_ISAS[-1]
 
 
+def _caches(stated):
+    """The caches as the CPU states them; what it does not state, or a virtual one cannot mean, as usual."""
+    return tuple(
+        size if usual // 4 <= size <= usual * 64 else usual
+        for size, usual in zip(stated, USUAL_CACHES, strict=True)
+    )
+
+
 @contextmanager
-def use(isa: str | None = None, fast_paths: Iterable[str] | None = None):
-    """Have another instruction set's kernels, or only some of the fast paths, in use for a while; for tests.
+def use(
+    isa: str | None = None,
+    fast_paths: Iterable[str] | None = None,
+    caches: tuple[int, int] | None = None,
+):
+    """Have other kernels, or only some of the fast paths, or other caches in use for a while; for tests.
 
     Parameters
     ----------
@@ -62,6 +75,8 @@ def use(isa: str | None = None, fast_paths: Iterable[str] | None = None):
         One of `AVAILABLE_ISAS`; None: the one in use.
     fast_paths : iterable of str, optional
         The names of those that may be used, of `fast_path_names`; None: the ones in use.
+    caches : (int, int), optional
+        Bytes of a core's first and second level; None: those in use.
 
     Examples
     --------
@@ -69,17 +84,19 @@ def use(isa: str | None = None, fast_paths: Iterable[str] | None = None):
     ...     forward([[2.0]], ([[1.0], [1.0]], [[1.0], [1.0]]))
     array([[4.]])
     """
-    global ISA, _modules, _fast_paths, _selection
-    before = ISA, _modules, _fast_paths
+    global CACHES, ISA, _modules, _fast_paths, _selection
+    before = CACHES, ISA, _modules, _fast_paths
     if isa is not None:
         ISA, _modules = isa, _load(isa)
     if fast_paths is not None:
         _fast_paths = sum(1 << fast_path_names().index(name) for name in fast_paths)
+    if caches is not None:
+        CACHES = caches
     _selection = object()
     try:
         yield
     finally:
-        ISA, _modules, _fast_paths = before
+        CACHES, ISA, _modules, _fast_paths = before
         _selection = object()
 
 
@@ -104,6 +121,7 @@ def _threads_from_environment():
 
 AVAILABLE_ISAS = _available(_cpu.features())
 ISA = _choose(os.environ.get("FASTMLP_ISA"))
+CACHES = _caches(_cpu.caches())
 _modules = _load(ISA)
 _fast_paths = ALL_FAST_PATHS
 _selection = object()  # another one whenever what is in use changes
@@ -224,11 +242,14 @@ def split_parameters(parameters, sizes):
     return tuple(weights)
 
 
-def compiled(sizes, activation_names, dtype, objective=None, columns=1, scale=None):
-    """The kernels' CompiledNetwork, for targets of so many columns that have been divided by `scale`."""
+def compiled(sizes, activation_names, dtype, objective=None, columns=1, scale=None, caches=None):
+    """The kernels' CompiledNetwork, for targets of so many columns that have been divided by `scale`.
+
+    The size of its blocks, and with it the order of sums, follows `caches`; None: those in use.
+    """
     objective = objective or objectives.SquaredError()
     described = objective.compiled(sizes[-1], columns, scale)
-    return _modules[dtype].CompiledNetwork(sizes, activation_names, described, _fast_paths)
+    return _modules[dtype].CompiledNetwork(sizes, activation_names, described, _fast_paths, caches or CACHES)
 
 
 def module(dtype):

@@ -14,13 +14,7 @@ loss_and_gradients_pointer: object
 
 def multiply_adds(rounds: int) -> Any: ...
 def elementwise(name: str, x: np.ndarray) -> np.ndarray: ...
-
-class ThreadTeam:
-    def __new__(cls, threads: int) -> Self: ...
-    def __enter__(self) -> None: ...
-    def __exit__(self, *exception: object) -> None: ...
-    def worker_main(self, thread: int) -> None: ...
-
+def started_helpers() -> int: ...
 def fold(
     first: np.ndarray,
     last: np.ndarray,
@@ -34,7 +28,12 @@ class CompiledNetwork:
     sizes: tuple[int, ...]
     fast_paths: tuple[str, ...]
     def __new__(
-        cls, sizes: tuple[int, ...], activations: tuple[str, ...], objective: tuple, allowed: int
+        cls,
+        sizes: tuple[int, ...],
+        activations: tuple[str, ...],
+        objective: tuple,
+        allowed: int,
+        caches: tuple[int, int],
     ) -> Self: ...
     @property
     def layout(self) -> str: ...
@@ -52,7 +51,9 @@ class CompiledNetwork:
     ) -> float: ...
 
 class Workspace:
-    def __new__(cls, network: CompiledNetwork, purpose: int, rows: int, n_threads: int) -> Self: ...
+    def __new__(
+        cls, network: CompiledNetwork, purpose: int, rows: int, n_threads: int, all_rows: int = 0
+    ) -> Self: ...
 
 class FitLoop:
     learning_rate: float

@@ -11,14 +11,16 @@ cdef class CompiledNetwork:
 
     `objective` is (name, link, n_targets, outputs_averaged, slope_factor, loss_factor, smoothing, parameters,
     output_weights), as fastmlp.objectives gives it; the last two are sequences of n_out numbers, or None.
-    `allowed` has a bit for each fast path that may be used.
+    `allowed` has a bit for each fast path that may be used; `caches` are the bytes of a core's first and
+    second level.
     """
     cdef Network net
     cdef char *block            # behind the pointers of net
     cdef readonly tuple sizes
     cdef readonly tuple fast_paths      # the names of those in use
 
-    def __cinit__(self, tuple sizes, tuple activations, tuple objective, int allowed):
+    def __cinit__(self, tuple sizes, tuple activations, tuple objective, int allowed,
+                  tuple caches):
         cdef int l, n = len(sizes) - 1, used
         cdef Py_ssize_t m = sizes[n], i
         cdef Objective *q = &self.net.objective
@@ -28,6 +30,7 @@ cdef class CompiledNetwork:
         cdef double number
         name, link, n_targets, averaged, slope_factor, loss_factor, smoothing, of_outputs, weights = objective
         self.sizes = sizes
+        self.net.first_cache, self.net.second_cache = caches
         self.block = <char *> PyMem_RawCalloc(n * sizeof(Layer) + m * (sizeof(double) + sizeof(real)), 1)
         if self.block == NULL:
             raise MemoryError(f"no memory for a network of sizes {sizes}")
@@ -110,10 +113,13 @@ cdef class CompiledNetwork:
         cdef Pass p = prediction_pass(&work.memory, &rows, chunk_rows(net, rows.n), with_link,
                                       <real *> cnp.PyArray_DATA(out))
         cdef double flops_done = 0
-        with work.team, nogil:
-            pack(net, parameters, work.memory.W)
-            while p.first < p.last:
-                check_signals(&flops_done, net.flops_per_row * work.predict_next_chunks(&p))
+        with nogil:
+            try:
+                pack(net, parameters, work.memory.W)
+                while p.first < p.last:
+                    check_signals(&flops_done, pass_flops(net, False, work.predict_next_chunks(&p)))
+            finally:
+                send_home(&work.team)
         return 0
 
     def loss_and_gradients(self, cnp.ndarray X, cnp.ndarray Y, cnp.ndarray w, cnp.ndarray parameters,
@@ -128,14 +134,17 @@ cdef class CompiledNetwork:
         cdef real *g = data_of(gradient, net.n_parameters)
         cdef double weight, flops_done = 0
         cdef Pass p
-        with work.team, nogil:
-            pack(net, W, memory.W)
-            weight = total_weight(&rows, NULL, 0, n)
-            p = full_pass(memory, &rows, weight, g != NULL)
-            while p.first < p.last:
-                check_signals(&flops_done, net.flops_per_row * work.run_next_chunks(&p))
-            if g != NULL:
-                unpack(net, memory.total.gradient, g)
+        with nogil:
+            try:
+                pack(net, W, memory.W)
+                weight = total_weight(&rows, NULL, 0, n)
+                p = full_pass(memory, &rows, weight, g != NULL)
+                while p.first < p.last:
+                    check_signals(&flops_done, pass_flops(net, g != NULL, work.run_next_chunks(&p)))
+                if g != NULL:
+                    unpack(net, memory.total.gradient, g)
+            finally:
+                send_home(&work.team)
         return reported_loss(net, memory.total.loss_lanes, weight)
 
 

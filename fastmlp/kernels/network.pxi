@@ -35,6 +35,7 @@ cdef struct Network:
     Py_ssize_t size                 # numbers in a packed parameter vector, up to whole vectors
     Py_ssize_t transposed_size
     Py_ssize_t block                # rows in a block, whole vectors; set for each pass (blocks_for)
+    Py_ssize_t first_cache, second_cache    # of a core, in bytes
     double flops_per_row
     Objective objective
     FastPath fast                   # what replaces the chain's functions; NULL: nothing does
@@ -98,27 +99,45 @@ cdef Py_ssize_t numbers_per_row(const Network *net) noexcept nogil:
 cdef Py_ssize_t max_block_rows(const Network *net) noexcept nogil:
     """Rows whose numbers stay in cache.
 
-    With units in lanes block and weights must fit the second level, of 1 MB. With rows in lanes there are few
-    operations for each number loaded, and the block must fit the first, of 32 KB; below 8 vectors, adding to
-    the sums would take longer than the sums (200-12-1: 54 % of the peak with 2 vectors, 77 % with 8).
+    With units in lanes block and weights must fit the second level (54-256-256-256-7, n = 4000, float64,
+    2 MB: 5 to 10 % faster than with blocks for 512 KB). With rows in lanes there are few operations for each
+    number loaded, and the block must fit the first; below 8 vectors, adding to the sums would take longer
+    than the sums (200-12-1: 54 % of the peak with 2 vectors, 77 % with 8).
     """
     cdef Py_ssize_t row = numbers_per_row(net) * sizeof(real)
     if net.fast.block_rows:
         return net.fast.block_rows
     if net.layout == ROWS_IN_LANES:
-        return max(8 * LANES, min(32 * LANES, 16384 // row))
-    return max(32, min(128, 655360 // row))
+        return max(8 * LANES, min(32 * LANES, net.first_cache // 2 // row))
+    return max(32, min(128, net.second_cache * 5 // 8 // row))
+
+
+cdef double pass_flops(const Network *net, bint with_gradient, Py_ssize_t rows) noexcept nogil:
+    """The operations of a pass over so many rows."""
+    return rows * net.flops_per_row / (1 if with_gradient else 3)
+
+
+cdef Py_ssize_t chunk_rows(const Network *net, Py_ssize_t rows) noexcept nogil:
+    """Of so many rows, those in a chunk: whole blocks."""
+    cdef double flops = pass_flops(net, True, rows)
+    cdef double chunks = max(min(<double> MAX_CHUNKS, flops / MIN_CHUNK_FLOPS),
+                             flops / FLOPS_BETWEEN_SIGNAL_CHECKS, 1)
+    return up_to_multiple(<Py_ssize_t> ceil(rows / chunks), net.block)
 
 
 cdef Network blocks_for(const Network *net, Py_ssize_t rows) noexcept nogil:
     """The network with the size of the blocks for passes over so many rows.
 
-    All of about a length, so that there is as much for each thread: 256 rows of 784-256-10 in float64 are
-    4 x 64, not 3 x 80 and 16 (two threads 1.72 times as fast as one, before 1.48).
+    All of about a length, and so are all chunks, so that there is as much for each thread: 256 rows of
+    784-256-10 in float64 are 4 x 64, not 3 x 80 and 16 (two threads 1.72 times as fast as one, before 1.48).
     """
     cdef Network sized = net[0]
-    cdef Py_ssize_t blocks = ceiling(rows, max_block_rows(net))
-    sized.block = up_to_multiple(ceiling(rows, blocks), 2 * LANES)
+    cdef Py_ssize_t largest = max_block_rows(net)
+    sized.block = 1
+    if chunk_rows(&sized, rows) > largest:
+        rows = chunk_rows(&sized, rows)
+    sized.block = up_to_multiple(
+        ceiling(rows, ceiling(rows, largest)), (2 if net.layout == ROWS_IN_LANES else 1) * LANES)
     return sized
 
 

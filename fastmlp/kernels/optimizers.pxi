@@ -90,50 +90,74 @@ cdef void change_velocity_rate(Optimizer *o, double rate, real *velocity, Py_ssi
     o.velocity_rate = rate
 
 
-cdef void sgd_step(const Optimizer *o, double rate_factor, real *p, const real *g, real *velocity,
-                   Py_ssize_t size) noexcept nogil:
-    cdef real rate = <real> (rate_factor * o.learning_rate)
+cdef enum:
+    STEP_SLICE = 8192       # parameters that a thread moves at a time
+
+cdef struct Step:
+    Optimizer *optimizer
+    double rate_factor      # of the schedule
+    const real *p           # (size,) parameters before,
+    real *to                # and after; the same, or other memory
+    real *g                 # (size,) gradient
+    real *first             # (size,) the optimizer's memory
+    real *second
+    Py_ssize_t size
+
+
+cdef void optimizer_step(Step *s, Team *team) noexcept nogil:
+    """Move the parameters against the gradient."""
+    cdef Optimizer *o = s.optimizer
+    cdef double rate = s.rate_factor * o.learning_rate
+    o.steps += 1
+    if o.rate_in_velocity and not o.adam and rate not in (0, o.velocity_rate):
+        change_velocity_rate(o, rate, s.first, s.size)
+    run_task(team, adam_slice if o.adam else sgd_slice, s, ceiling(s.size, STEP_SLICE),
+             FLOPS_OF_TRANSFER * (1 + n_state_vectors(o)) * s.size)
+
+
+cdef void sgd_slice(void *context, Py_ssize_t slice, Py_ssize_t thread) noexcept nogil:
+    cdef const Step *s = <Step *> context
+    cdef const Optimizer *o = s.optimizer
+    cdef real rate = <real> (s.rate_factor * o.learning_rate)
     cdef real momentum = <real> o.momentum
+    cdef const real *p = s.p
+    cdef const real *g = s.g
+    cdef real *to = s.to
+    cdef real *velocity = s.first
     cdef vec v
-    cdef Py_ssize_t i
-    for i from 0 <= i < size by LANES:
+    cdef Py_ssize_t i, end = min((slice + 1) * STEP_SLICE, s.size)
+    for i from slice * STEP_SLICE <= i < end by LANES:
         v = load(g + i)
         if momentum != 0:  # without momentum no velocity is read or written
             v = momentum * load(velocity + i) + v
             store(velocity + i, v)
             if o.nesterov:
                 v = load(g + i) + momentum * v
-        store(p + i, load(p + i) - rate * v)
+        store(to + i, load(p + i) - rate * v)
 
 
-cdef void adam_step(const Optimizer *o, double rate_factor, real *p, const real *g, real *first,
-                    real *second, Py_ssize_t size) noexcept nogil:
+cdef void adam_slice(void *context, Py_ssize_t slice, Py_ssize_t thread) noexcept nogil:
+    cdef const Step *s = <Step *> context
+    cdef const Optimizer *o = s.optimizer
     cdef real beta1 = <real> o.beta1
     cdef real beta2 = <real> o.beta2
     cdef real rest1 = <real> (1 - o.beta1)
     cdef real rest2 = <real> (1 - o.beta2)
-    cdef double learning_rate = rate_factor * o.learning_rate
+    cdef double learning_rate = s.rate_factor * o.learning_rate
     cdef real rate = <real> (learning_rate / (1 - pow(o.beta1, o.steps)))
     cdef real root = <real> (1 / sqrt(1 - pow(o.beta2, o.steps)))
     cdef real eps = <real> o.eps
     cdef real keep = <real> (1 - learning_rate * o.weight_decay)
+    cdef const real *p = s.p
+    cdef const real *g = s.g
+    cdef real *to = s.to
+    cdef real *first = s.first
+    cdef real *second = s.second
     cdef vec m, v
-    cdef Py_ssize_t i
-    for i from 0 <= i < size by LANES:
+    cdef Py_ssize_t i, end = min((slice + 1) * STEP_SLICE, s.size)
+    for i from slice * STEP_SLICE <= i < end by LANES:
         m = beta1 * load(first + i) + rest1 * load(g + i)
         v = beta2 * load(second + i) + rest2 * load(g + i) * load(g + i)
         store(first + i, m)
         store(second + i, v)
-        store(p + i, keep * load(p + i) - quotient(rate * m, square_root(v) * root + eps))
-
-
-cdef void optimizer_step(Optimizer *o, double rate_factor, real *p, const real *g, real *first, real *second,
-                         Py_ssize_t size) noexcept nogil:
-    """Move p against g; `first` and `second` (size,) are the optimizer's memory."""
-    o.steps += 1
-    if o.adam:
-        adam_step(o, rate_factor, p, g, first, second, size)
-    else:
-        if o.rate_in_velocity and rate_factor * o.learning_rate not in (0, o.velocity_rate):
-            change_velocity_rate(o, rate_factor * o.learning_rate, first, size)
-        sgd_step(o, rate_factor, p, g, first, size)
+        store(to + i, keep * load(p + i) - quotient(rate * m, square_root(v) * root + eps))

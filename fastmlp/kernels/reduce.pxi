@@ -6,10 +6,10 @@
 # grows with block + chunk/block, not with the number of rows.
 
 cdef enum:
-    MAX_PARTIALS = 16       # chunks at a time, before their sums are added up
-    # Fewer where one would cost less than MIN_CHUNK_FLOPS, more where it would exceed
-    # FLOPS_BETWEEN_SIGNAL_CHECKS.
-    CHUNKS_PER_PASS = 16
+    # Of a pass; fewer where one would cost less than MIN_CHUNK_FLOPS, more where it would exceed
+    # FLOPS_BETWEEN_SIGNAL_CHECKS, but so many at a time, before their sums are added up. 48 can be shared
+    # evenly by 2, 3, 4, 6, 8, 12, 16, 24 threads.
+    MAX_CHUNKS = 48
     # Numbers of a gradient that a thread adds up at a time: 784-256-10, n = 256, float64, two threads take
     # 2.78 ms a step, and 3.11 where one thread adds up all.
     REDUCTION_SLICE = 4096
@@ -17,9 +17,13 @@ cdef enum:
 # Operations between two looks at the signals: half a second at 1 GF/s, 5 ms at 100 GF/s.
 cdef double FLOPS_BETWEEN_SIGNAL_CHECKS = 5e8
 
-# Operations that are worth a chunk of their own, and threads: 30 us and 0.3 ms at 100 GF/s.
+# Operations that are worth a chunk of their own, and that a call should have before it starts threads: 30 us
+# and 0.1 ms at 100 GF/s.
 cdef double MIN_CHUNK_FLOPS = 3e6
-cdef double MIN_THREADED_FLOPS = 3e7
+cdef double MIN_THREADED_FLOPS = 1e7
+
+# Operations in the time that a number takes from one cache and back: 0.5 ns.
+cdef double FLOPS_OF_TRANSFER = 50
 
 cdef struct Partial:        # what a pass over rows adds up
     double *loss_lanes      # (n_out, LANES) losses of each output, one partial sum for each lane
@@ -112,13 +116,6 @@ cdef double total_weight(const Dataset *data, const int64_t *order,
     for i in range(first, last):
         total += data.w[row_index(order, i)]
     return total
-
-
-cdef Py_ssize_t chunk_rows(const Network *net, Py_ssize_t rows) noexcept nogil:
-    """Rows in a chunk, whole blocks."""
-    cdef double chunk = max(<double> rows / CHUNKS_PER_PASS, MIN_CHUNK_FLOPS / net.flops_per_row)
-    chunk = max(min(chunk, FLOPS_BETWEEN_SIGNAL_CHECKS / net.flops_per_row), 1)
-    return up_to_multiple(<Py_ssize_t> min(chunk, rows), net.block)
 
 
 cdef struct Reduction:      # gradients of chunks, which are to be added to that of all

@@ -13,7 +13,7 @@ cdef struct Buffers:
     Weights *weights        # (n_layers,) where they lie in W
     Partial total           # of all chunks
     Py_ssize_t n_threads, n_parts
-    Partial parts[MAX_PARTIALS]
+    Partial parts[MAX_CHUNKS]
     Block blocks[THREADS]
     real *lanes[THREADS]
 
@@ -24,17 +24,23 @@ cdef Py_ssize_t measure(Buffers *memory, const Network *net, Purpose purpose, Py
     memory.net = blocks_for(net, rows)
     memory.purpose = purpose
     memory.n_threads = n_threads
-    memory.n_parts = 0 if purpose == PREDICT else MAX_PARTIALS if n_threads > 1 else 1
+    memory.n_parts = 0 if purpose == PREDICT else MAX_CHUNKS if n_threads > 1 else 1
     return lay_out(memory, NULL) + 64
 
 
 cdef void place(Buffers *memory, char *block) noexcept nogil:
     """Lay the arrays out in as many bytes as `measure` has said."""
-    cdef int l
     lay_out(memory, <char *> up_to_multiple(<uintptr_t> block, 64))
     clear_padding(&memory.net, memory.W)
+    use_parameters(memory, memory.W)
+
+
+cdef void use_parameters(Buffers *memory, real *W) noexcept nogil:
+    """Have passes read the packed parameters at W (size,)."""
+    cdef int l
+    memory.W = W
     for l in range(memory.net.n_layers):
-        memory.weights[l] = packed_weights(&memory.net, l, memory.W)
+        memory.weights[l] = packed_weights(&memory.net, l, W)
 
 
 cdef char *allocate(Buffers *memory, const Network *net, Purpose purpose, Py_ssize_t rows,
@@ -151,36 +157,44 @@ cdef class CompiledNetwork
 cdef class Workspace:
     """The memory of a network's passes, and the threads that make them."""
     cdef Buffers memory
-    cdef ThreadTeam team
+    cdef Team team
     cdef char *block
     cdef CompiledNetwork network    # its memory is referred to
 
-    def __cinit__(self, CompiledNetwork network, int purpose, Py_ssize_t rows, Py_ssize_t n_threads):
-        """For passes of at most so many rows."""
+    def __cinit__(self, CompiledNetwork network, int purpose, Py_ssize_t rows, Py_ssize_t n_threads,
+                  Py_ssize_t all_rows=0):
+        """For passes of mostly so many rows, the longest over all_rows."""
+        cdef double flops = pass_flops(&network.net, purpose == TRAIN, max(rows, all_rows))
         self.network = network
-        self.team = ThreadTeam(n_threads if rows * network.net.flops_per_row >= MIN_THREADED_FLOPS else 1)
+        make_team(&self.team, min(n_threads, threads_that_pay(flops)) if flops >= MIN_THREADED_FLOPS else 1)
         self.block = allocate(&self.memory, &network.net, <Purpose> purpose, rows, self.team.size)
         if self.block == NULL:
             raise MemoryError(f"no memory for the workspace of a network of sizes {network.sizes}")
 
     def __dealloc__(self):
+        free_team(&self.team)
         PyMem_RawFree(self.block)
 
+    cdef Py_ssize_t chunks_at_once(self, const Pass *p) noexcept nogil:
+        """How many of a pass's next chunks can wait for each other, between two looks at the signals."""
+        cdef double of_a_thread = 3 * FLOPS_BETWEEN_SIGNAL_CHECKS / pass_flops(p.net, True, p.chunk)
+        return min(ceiling(p.last - p.first, p.chunk), self.team.size * max(1, <Py_ssize_t> of_a_thread))
+
     cdef Py_ssize_t run_next_chunks(self, Pass *p) noexcept nogil:
-        """Add the sums of a pass's next chunks, as many as there are parts; return their rows."""
-        cdef Py_ssize_t chunks = min(ceiling(p.last - p.first, p.chunk), self.memory.n_parts)
+        """Add the sums of a pass's next chunks, at most as many as there are parts; return their rows."""
+        cdef Py_ssize_t chunks = 1 if self.memory.n_parts == 1 else self.chunks_at_once(p)
         cdef Py_ssize_t rows = min(p.last - p.first, chunks * p.chunk)
-        cdef Reduction reduction
-        self.team.run(add_chunk, p, chunks)
-        reduction = reduce_losses_and_plan(&self.memory, p, chunks)
-        self.team.run(reduce_slice, &reduction, n_slices(&reduction))
+        cdef Reduction r
+        run_task(&self.team, add_chunk, p, chunks, pass_flops(p.net, p.scale != 0, rows))
+        r = reduce_losses_and_plan(&self.memory, p, chunks)
+        run_task(&self.team, reduce_slice, &r, n_slices(&r), FLOPS_OF_TRANSFER * (r.last - r.first) * r.size)
         p.first += rows
         return rows
 
     cdef Py_ssize_t predict_next_chunks(self, Pass *p) noexcept nogil:
         """Write the outputs of a pass's next chunks; return their rows."""
-        cdef Py_ssize_t chunks = min(ceiling(p.last - p.first, p.chunk), MAX_PARTIALS)
+        cdef Py_ssize_t chunks = self.chunks_at_once(p)
         cdef Py_ssize_t rows = min(p.last - p.first, chunks * p.chunk)
-        self.team.run(predict_chunk, p, chunks)
+        run_task(&self.team, predict_chunk, p, chunks, pass_flops(p.net, False, rows))
         p.first += rows
         return rows

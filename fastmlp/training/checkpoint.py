@@ -47,6 +47,7 @@ def save(path, state):
         "optimizer": [type(settings.optimizer).__name__.lower(), asdict(settings.optimizer)],
         "schedule": schedules.described(settings.schedule),
         **{name: getattr(settings, name) for name in SETTINGS},
+        "caches": state.caches,
         "steps": state.steps,
         "velocity_rate": state.velocity_rate,
         "random": _random_state(state.bit_generator),
@@ -149,6 +150,7 @@ def _state(described, tensors):
         _settings(described, dtype),
         moments=_tensor(tensors, "moments", dtype, 2, net.parameters.size),
         bit_generator=_bit_generator(described["random"]),
+        caches=_caches(described["caches"]),
         steps=_integer(described, "steps", 0, 2**53),
         velocity_rate=_checks.number("velocity_rate", described["velocity_rate"], 0, np.inf),
         scaling=_scaling(tensors, sizes) if "mean_x" in tensors else None,
@@ -249,6 +251,12 @@ def _tensor(tensors, name, dtype, *shape):
     if array.shape != shape or array.dtype != dtype:
         raise ValueError(f"tensor {name}: {array.dtype} {array.shape}, where {dtype} {shape} is needed")
     return array.copy()  # writable and aligned, whatever the reader gave
+
+
+def _caches(sizes):
+    if not isinstance(sizes, list) or len(sizes) != 2:
+        raise ValueError(f"caches: {sizes!r}, where the bytes of two levels are needed")
+    return tuple(_integer({"caches": size}, "caches", 1) for size in sizes)
 
 
 def _fingerprints(seen):

@@ -109,7 +109,9 @@ class Fitting:
         state, settings, net = self.state, self.state.settings, self.state.network
         X, Y, _ = self.data.training
         scale = None if measured is None else measured.scale_y
-        network = kernels.compiled(net.sizes, net.activations, net.dtype, net.objective, Y.shape[1], scale)
+        network = kernels.compiled(
+            net.sizes, net.activations, net.dtype, net.objective, Y.shape[1], scale, state.caches
+        )
         baseline = net.objective.baseline(Y, net.sizes[-1])
         if scale is not None and net.objective.degree is not None:
             baseline *= float(np.mean(scale**net.objective.degree))

@@ -90,6 +90,7 @@ class FitState:
     settings: Settings
     moments: np.ndarray  # (2, size), the memory of the optimizer
     bit_generator: np.random.BitGenerator  # of the shuffling
+    caches: tuple[int, int]  # bytes of the first and second level, which the size of blocks follows
     shares_bit_generator: bool = False  # others may draw from it
     steps: int = 0  # of the optimizer
     velocity_rate: float = 0.0  # the learning rate that the velocity of SGD has in it; 0: none

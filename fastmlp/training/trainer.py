@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastmlp import _checks, optimizers, penalties, scaling, schedules
+from fastmlp import _checks, kernels, optimizers, penalties, scaling, schedules
 from fastmlp.io import files
 from fastmlp.network import MLP
 from fastmlp.training import data, fitting
@@ -142,6 +142,7 @@ class Trainer:
             settings,
             moments=np.zeros((2, network.parameters.size), network.dtype),
             bit_generator=_checks.random_generator(seed).bit_generator,
+            caches=kernels.CACHES,
             # one that was made here is nobody else's, and needs no lock
             shares_bit_generator=hasattr(seed, "bit_generator") or hasattr(seed, "lock"),
         )

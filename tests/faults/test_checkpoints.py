@@ -12,7 +12,7 @@ import programs
 import pytest
 from safetensors import safe_open
 
-from fastmlp import MLP, SGD, Adam, AdamW, Trainer
+from fastmlp import MLP, SGD, Adam, AdamW, Trainer, kernels
 from fastmlp.training import checkpoint as checkpoints
 
 EPOCHS, EVERY = 12, 4
@@ -215,6 +215,27 @@ def test_the_cases_stop_as_their_names_say():
     patient = {"patience on the training loss", "patience on the validation loss"}
     assert {case for case, reason in reasons.items() if reason == "patience"} == patient
     assert {reasons[case] for case in CASES if case not in patient} == {"epochs"}
+
+
+def test_27_resumed_where_the_caches_are_others(tmp_path, rng):
+    """The size of blocks, and with it the order of sums, is that of the machine where the fit began."""
+    there, here = (32 << 10, 256 << 10), (64 << 10, 4 << 20)
+    X, y = rng.normal(size=(300, 900)).astype("float32"), rng.normal(size=300)
+    path = tmp_path / "checkpoint.safetensors"
+
+    def fitted(caches, **options):
+        with kernels.use(caches=caches):
+            trainer = Trainer(MLP((900, 100, 1), seed=0), batch_size=None)
+            trainer.fit(X, y, 4, **options)
+        return trainer.network.parameters.tobytes()
+
+    expected, other = fitted(there), fitted(here)
+    assert expected != other
+    with pytest.raises(Cut):
+        fitted(there, checkpoint=path, checkpoint_every=2, callback=cut_at(3))
+    with kernels.use(caches=here):
+        resumed = Trainer.resume(path, X, y)
+    assert resumed.network.parameters.tobytes() == expected
 
 
 def epochs_in(path):

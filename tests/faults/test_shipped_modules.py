@@ -255,7 +255,7 @@ def test_a_module_works_beside_any_other_build(build, dtype):
 import numpy as np
 import fastmlp.kernels._{build}_{dtype} as module
 from fastmlp.objectives import SquaredError
-network = module.CompiledNetwork((1, 1, 1), ("relu",), SquaredError().compiled(1, 1), -1)
+network = module.CompiledNetwork((1, 1, 1), ("relu",), SquaredError().compiled(1, 1), -1, (32768, 524288))
 print(network.predict(np.full((1, 1), 2, "{dtype}"), np.ones(4, "{dtype}"), False, 1).item())
 """
     for other in kernels.AVAILABLE_ISAS:

@@ -4,6 +4,7 @@ import os
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -201,3 +202,44 @@ def test_bad_thread_count_in_the_environment_is_an_error(text):
 def test_source_folder_without_kernels_says_what_to_do():
     done = run_python("import sys; sys.modules['fastmlp.kernels._cpu'] = None; import fastmlp")
     assert "pip install -e ." in done.stderr
+
+
+@pytest.mark.skipif(
+    not Path("/sys/devices/system/cpu/cpu0/cache").is_dir(), reason="this system does not state its caches"
+)
+def test_the_caches_are_those_that_linux_states():
+    stated = {}
+    for cache in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
+        if (cache / "type").read_text().strip() != "Instruction":
+            size = (cache / "size").read_text().strip()
+            stated[int((cache / "level").read_text())] = 1024 * int(size.removesuffix("K"))
+    for found, level in zip(kernels._cpu.caches(), (1, 2), strict=True):
+        assert found in (0, stated[level])
+
+
+@pytest.mark.parametrize(
+    ("stated", "taken"),
+    [
+        ((0, 0), (32 << 10, 512 << 10)),
+        ((48 << 10, 2 << 20), (48 << 10, 2 << 20)),
+        ((128 << 10, 16 << 20), (128 << 10, 16 << 20)),
+        ((1, 2**40), (32 << 10, 512 << 10)),
+    ],
+)
+def test_a_cache_that_no_cpu_has_is_taken_for_a_usual_one(stated, taken):
+    assert kernels._caches(stated) == taken
+
+
+@pytest.mark.parametrize("caches", [(1, 1), (2**53, 2**53)])
+@pytest.mark.parametrize("sizes", [(3, 4, 1), (3, 9, 2), (20, 50, 50, 2)])
+def test_any_caches_give_the_same_network(build, caches, sizes):
+    """To rounding: the order of sums follows them."""
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(700, sizes[0])), rng.normal(size=(700, sizes[-1]))
+    weights = [rng.normal(size=(a + 1, b)) for a, b in itertools.pairwise(sizes)]
+    expected = kernels.loss_and_gradients(X, Y, weights)
+    with kernels.use(caches=caches):
+        found = kernels.loss_and_gradients(X, Y, weights)
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-13)
+    for one, other in zip(found[1], expected[1], strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)

@@ -209,7 +209,8 @@ def test_metadata_are_as_documented(tmp_path):
 def test_show_config(capsys):
     fastmlp.show_config()
     printed = capsys.readouterr().out
-    for value in (fastmlp.__version__, fastmlp.kernels.ISA, "threads"):
+    caches = "caches    {} KB and {} KB ".format(*(size // 1024 for size in fastmlp.kernels.CACHES))
+    for value in (fastmlp.__version__, fastmlp.kernels.ISA, caches, "threads"):
         assert value in printed
     with pytest.raises(ValueError, match="mode"):
         fastmlp.show_config("xml")

@@ -1,6 +1,5 @@
 """Calls in which one allocation after another fails: an error or the right result, and nothing left over."""
 
-import _thread
 import ctypes
 import gc
 import json
@@ -11,7 +10,7 @@ import time
 
 import numpy as np
 
-from fastmlp import MLP, Trainer
+from fastmlp import MLP, Trainer, kernels
 
 which, repeats = sys.argv[1], int(sys.argv[2])
 library = ctypes.CDLL(os.environ["LD_PRELOAD"])
@@ -96,13 +95,12 @@ def used():
 
 
 THREADS = len(os.listdir("/proc/self/task"))  # before the first call: this one, and maybe NumPy's
-started, start = [], _thread.start_new_thread
-_thread.start_new_thread = lambda *work: started.append(work) or start(*work)
+os.sched_getaffinity = lambda process: set(range(64))
+started = -kernels.module("float32").started_helpers()
 for _ in range(3):
     expected = call()
-_thread.start_new_thread = start
+started += kernels.module("float32").started_helpers()
 assert ("threads" in which) == bool(started)
-started.clear()
 
 if repeats > 1:  # not a lock, when nothing fails
     gc.collect()
