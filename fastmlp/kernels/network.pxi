@@ -120,8 +120,8 @@ cdef double pass_flops(const Network *net, bint with_gradient, Py_ssize_t rows) 
 cdef Py_ssize_t chunk_rows(const Network *net, Py_ssize_t rows) noexcept nogil:
     """Of so many rows, those in a chunk: whole blocks."""
     cdef double flops = pass_flops(net, True, rows)
-    cdef double chunks = max(min(<double> MAX_CHUNKS, flops / MIN_CHUNK_FLOPS),
-                             flops / FLOPS_BETWEEN_SIGNAL_CHECKS, 1)
+    cdef double chunks = min(max(FEW_CHUNKS, min(MAX_CHUNKS, rows // MANY_ROWS)), flops / MIN_CHUNK_FLOPS)
+    chunks = max(chunks, flops / FLOPS_BETWEEN_SIGNAL_CHECKS, 1)
     return up_to_multiple(<Py_ssize_t> ceil(rows / chunks), net.block)
 
 

@@ -6,10 +6,13 @@
 # grows with block + chunk/block, not with the number of rows.
 
 cdef enum:
-    # Of a pass; fewer where one would cost less than MIN_CHUNK_FLOPS, more where it would exceed
-    # FLOPS_BETWEEN_SIGNAL_CHECKS, but so many at a time, before their sums are added up. 48 can be shared
-    # evenly by 2, 3, 4, 6, 8, 12, 16, 24 threads.
+    # Of a pass: FEW_CHUNKS, or up to MAX_CHUNKS of MANY_ROWS each, as to add up the gradients of shorter ones
+    # would take over 1.3 % of a pass (128-1024-1, n = 10 000, one thread: 48 chunks 4 % slower than 16). Fewer
+    # where one would cost less than MIN_CHUNK_FLOPS, more where it would exceed FLOPS_BETWEEN_SIGNAL_CHECKS,
+    # but at most MAX_CHUNKS at a time. Both can be shared evenly by 2, 4, 8, 16 threads.
+    FEW_CHUNKS = 16
     MAX_CHUNKS = 48
+    MANY_ROWS = 640
     # Numbers of a gradient that a thread adds up at a time: 784-256-10, n = 256, float64, two threads take
     # 2.78 ms a step, and 3.11 where one thread adds up all.
     REDUCTION_SLICE = 4096
