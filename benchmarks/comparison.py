@@ -16,6 +16,7 @@ from fastmlp.cli import readable
 
 GROUPS = {
     "step": "A step of full-batch gradient descent",
+    "deep": "A step with two and more hidden layers",
     "epoch": "An epoch of Adam",
     "predict-one": "Prediction of one row",
     "predict-many": "Prediction of many rows",
@@ -31,10 +32,11 @@ class Case(NamedTuple):
     rows: int
     dtype: str = "float32"
     batch: int | None = None
+    activation: str = "relu"
 
     def __str__(self):
         batch = f" batch={self.batch}" if self.batch else ""
-        return f"{self.group} {grid.name(self.sizes)} n={self.rows}{batch} {self.dtype}"
+        return f"{self.group} {grid.step_name(self._asdict())}{batch} {self.dtype}"
 
 
 CASES = (
@@ -42,6 +44,13 @@ CASES = (
         Case("step", sizes, n, dtype)
         for dtype in grid.DTYPES
         for sizes, rows in grid.STEPS.items()
+        for n in rows
+    ),
+    *(
+        Case("deep", sizes, n, dtype, activation=activation)
+        for dtype in grid.DTYPES
+        for activation, networks in grid.DEEP_STEPS.items()
+        for sizes, rows in networks.items()
         for n in rows
     ),
     Case("epoch", (3, 4, 1), 1309, batch=32),
@@ -57,6 +66,8 @@ CASES = (
 TOY_CASES = (
     Case("step", (3, 4, 1), 32),
     Case("step", (5, 8, 3), 100, "float64"),
+    Case("deep", (5, 8, 6, 3), 100),
+    Case("deep", (5, 8, 6, 7, 1), 100, "float64", activation="tanh"),
     Case("epoch", (3, 4, 1), 100, batch=32),
     Case("predict-one", (3, 4, 1), 1),
     Case("predict-many", (5, 8, 3), 100),
@@ -89,24 +100,28 @@ def run(cases, toy):
 
 def compare(case, toy):
     """The median seconds that each side takes for a step, an epoch or a prediction."""
-    sides = {"step": _steps, "epoch": _epochs}.get(case.group, _predictions)
+    sides = {"step": _steps, "deep": _steps, "epoch": _epochs}.get(case.group, _predictions)
     return grid.interleaved(sides(case), toy)
 
 
 def _steps(case):
-    X, Y, W1, W2 = grid.problem(case.sizes, case.rows, case.dtype)
-    sides = {name: steps(X, Y, W1, W2) for name, steps in competitors.STEPS.items()}
+    X, Y, *weights = grid.problem(case.sizes, case.rows, case.dtype)
+    sides = {
+        name: steps(X, Y, weights, case.activation)
+        for name, steps in competitors.STEPS.items()
+        if competitors.takes_part(name, case.sizes, case.activation)
+    }
     sgd_step = partial(reference.sgd_step, learning_rate=common.LEARNING_RATE, momentum=0, nesterov=False)
-    exact = _trained(X, Y, W1, W2, sgd_step, [np.arange(case.rows)] * EQUAL_STEPS)
+    exact = _trained(X, Y, weights, sgd_step, [np.arange(case.rows)] * EQUAL_STEPS, case.activation)
     for name, train in sides.items():
-        _assert_equal_weights(f"{case}: {name}", train(EQUAL_STEPS), exact, (W1, W2))
+        _assert_equal_weights(f"{case}: {name}", train(EQUAL_STEPS), exact, weights)
     return sides
 
 
 def _epochs(case):
-    X, Y, W1, W2 = grid.problem(case.sizes, case.rows, case.dtype)
+    X, Y, *weights = grid.problem(case.sizes, case.rows, case.dtype)
     few = min(case.rows, EQUAL_STEPS * case.batch - case.batch // 2)  # the last batch is a smaller one
-    start = X[:few], Y[:few], W1, W2
+    start = X[:few], Y[:few], weights
     adam_step = partial(
         reference.adam_step,
         learning_rate=common.LEARNING_RATE,
@@ -117,29 +132,29 @@ def _epochs(case):
     exact = _trained(*start, adam_step, np.split(np.arange(few), range(case.batch, few, case.batch)))
     for name, epochs in competitors.EPOCHS.items():
         found = epochs(*start, case.batch, shuffle=False)(1)
-        _assert_equal_weights(f"{case}: {name}", found, exact, (W1, W2))
+        _assert_equal_weights(f"{case}: {name}", found, exact, weights)
     return {
-        name: epochs(X, Y, W1, W2, case.batch, shuffle=True) for name, epochs in competitors.EPOCHS.items()
+        name: epochs(X, Y, weights, case.batch, shuffle=True) for name, epochs in competitors.EPOCHS.items()
     }
 
 
 def _predictions(case):
-    X, Y, W1, W2 = grid.data(case.sizes, case.rows, case.dtype)
-    sides = {name: predict(X, W1, W2) for name, predict in competitors.PREDICT.items()}
-    exact = reference.forward(X.astype(np.float64), [W.astype(np.float64) for W in (W1, W2)])
-    bounds = reference.error_bounds(X, Y, (W1, W2), dtype=case.dtype)["z"]
+    X, Y, *weights = grid.data(case.sizes, case.rows, case.dtype)
+    sides = {name: predict(X, weights) for name, predict in competitors.PREDICT.items()}
+    exact = reference.forward(X.astype(np.float64), [W.astype(np.float64) for W in weights])
+    bounds = reference.error_bounds(X, Y, weights, dtype=case.dtype)["z"]
     for name, predict in sides.items():
         error = np.abs(np.reshape(np.asarray(predict()), exact.shape) - exact)
         assert np.all(error <= bounds), f"{case}: {name} predicts something else, by up to {error.max()}"
     return {name: grid.repeated(predict) for name, predict in sides.items()}
 
 
-def _trained(X, Y, W1, W2, optimizer_step, batches):
+def _trained(X, Y, weights, optimizer_step, batches, activation="relu"):
     """The weights after a step with each of the batches: the reference's, in double precision."""
-    X, Y, W1, W2 = (A.astype(np.float64) for A in (X, Y, W1, W2))
-    moments = np.zeros((2, W1.size + W2.size))
-    reference.train_epoch(X, Y, (W1, W2), moments, 0, optimizer_step, batches)
-    return W1, W2
+    X, Y, *weights = (A.astype(np.float64) for A in (X, Y, *weights))
+    moments = np.zeros((2, sum(W.size for W in weights)))
+    reference.train_epoch(X, Y, weights, moments, 0, optimizer_step, batches, activation=activation)
+    return weights
 
 
 def _assert_equal_weights(name, found, exact, start):
@@ -206,7 +221,25 @@ def text(report):
     """What the README says."""
     versions = ", ".join(f"{name} {number}" for name, number in report["versions"].items())
     measured = f"Measured on {report['date']}, {report['cpu']}, one thread; {versions}."
-    return "\n".join([measured, "", *table(report["summary"]), ""])
+    return "\n".join([measured, "", *table(report["summary"]), "", *_deep_table(report), ""])
+
+
+def _deep_table(report):
+    """The steps of deep networks one by one, as the lines of a Markdown table."""
+    cases = {}
+    for case in report["cases"]:
+        if case["group"] == "deep":
+            cases.setdefault(grid.step_name(case), {})[case["dtype"]] = case
+    yield f"| {GROUPS['deep']} | " + " | ".join(grid.DTYPES) + " |"
+    yield "|---|" + "---|" * len(grid.DTYPES)
+    for name, of in cases.items():
+        cells = " | ".join(
+            f"{readable(of[dtype]['seconds'][OURS])}; {of[dtype]['fastest']} {of[dtype]['ratio']:.3g}×"
+            if dtype in of
+            else ""
+            for dtype in grid.DTYPES
+        )
+        yield f"| {name} | {cells} |"
 
 
 def _cell(found):
@@ -216,11 +249,16 @@ def _cell(found):
 def _heading(group):
     peers = competitors.PREDICT if group.startswith("predict") else competitors.STEPS
     columns = "".join(f"{name:>18}" for name in peers if name != OURS)
-    return f"\n{GROUPS[group]}\n{'':42}{OURS:>9}{columns}  fastest peer"
+    return f"\n{GROUPS[group]}\n{'':48}{OURS:>9}{columns}  fastest peer"
 
 
 def _line(result):
-    ours, *peers = (readable(seconds) for seconds in result["seconds"].values())
-    ratios = result["ratios"].values()
-    cells = "".join(f"{time:>10} {ratio:6.3g}×" for time, ratio in zip(peers, ratios, strict=True))
-    return f"{result['case']:42}{ours:>9}{cells}  {result['fastest']}, {result['ratio']:.3g}×"
+    seconds, ratios = result["seconds"], result["ratios"]
+    peers = competitors.PREDICT if result["group"].startswith("predict") else competitors.STEPS
+    cells = "".join(
+        f"{readable(seconds[name]):>10} {ratios[name]:6.3g}×" if name in ratios else f"{'–':>18}"
+        for name in peers
+        if name != OURS
+    )
+    ours = readable(seconds[OURS])
+    return f"{result['case']:48}{ours:>9}{cells}  {result['fastest']}, {result['ratio']:.3g}×"

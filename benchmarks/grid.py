@@ -19,6 +19,8 @@ STEPS = {  # rows for each network, of full-batch steps in a fit
     (64, 256, 1): (256, 10_000),
     (128, 1024, 1): (256, 10_000),
     (784, 256, 10): (256, 10_000),
+    (256, 256, 16): (256,),
+    (320, 256, 8): (256,),
 }
 DEEP = {  # the same, with two and more hidden layers
     (4, 16, 16, 1): (256,),
@@ -31,6 +33,7 @@ DEEP = {  # the same, with two and more hidden layers
     (54, 256, 256, 256, 7): (256, 4000),
 }
 DEEP_TANH = {(8, 32, 32, 1): (256,), (4, 32, 16, 4): (10_000,), (32, 100, 100, 100, 1): (256,)}
+DEEP_STEPS = {"relu": DEEP, "tanh": DEEP_TANH}
 TOY_SIZES = ((3, 4, 1), (16, 20, 2))
 TOY_ROWS = (32, 100)
 

@@ -56,9 +56,7 @@ def _panel(ax, title, cases):
         points = [(case["ratios"][name], k) for k, case in enumerate(cases) if name in case["ratios"]]
         if points:
             ax.plot(*zip(*points, strict=True), mark, **_style(colour))
-    ax.set_yticks(
-        places, [f"{grid.name(tuple(case['sizes']))}, n = {case['rows']}" for case in cases], fontsize=8
-    )
+    ax.set_yticks(places, [grid.step_name(case).replace(" n=", ", n = ") for case in cases], fontsize=8)
     ax.set(xscale="log", ylim=(len(cases) - 0.4, -0.6))
     ours = ax.secondary_yaxis("right")
     ours.set_yticks(places, [readable(case["seconds"][OURS]) for case in cases], fontsize=8)

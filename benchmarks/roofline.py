@@ -27,7 +27,7 @@ from fastmlp import MLP, Trainer, kernels
 GROWING = (3, 4, 1)  # the network whose time for a row is compared over numbers of rows, with that at BASE
 BASE = 10_000
 WHOLE = {
-    "steps": {"relu": grid.STEPS | grid.DEEP, "tanh": grid.DEEP_TANH},
+    "steps": grid.DEEP_STEPS | {"relu": grid.STEPS | grid.DEEP},
     "growth": (1_000, BASE, 100_000, 1_000_000, 10_000_000),
     "rounds": 7,
     "operations": 2e9,  # in a fit: 20 ms at 100 GF/s, or one step

@@ -279,8 +279,9 @@ class MLP:
         raw : bool
             Return the raw outputs, without the objective's link: those of log_loss before softmax.
         n_threads : int, optional
-            At most so many threads; None means ``FASTMLP_NUM_THREADS``, or 1. The result has the
-            same bits for every number.
+            At most so many threads: as many are used as pay, and no more than there are processors for
+            this process. None means ``FASTMLP_NUM_THREADS``, or 1. The result has the same bits for
+            every number.
 
         Returns
         -------

@@ -1,15 +1,15 @@
 """fastmlp and its peers, one module each, behind the same three functions.
 
-``steps(X, Y, W1, W2)``
-    Full-batch gradient descent from these weights.
-``epochs(X, Y, W1, W2, batch, shuffle)``
-    Epochs of Adam; each takes the rows in a new order, or, with ``shuffle=False``, as they come.
-``predict(X, W1, W2)``
-    Predictions.
+``steps(X, Y, weights, activation)``
+    Full-batch gradient descent from these weights (W1, …, WL); "relu" or "tanh" in all hidden layers.
+``epochs(X, Y, weights, batch, shuffle)``
+    Epochs of Adam; each takes the rows in a new order, or, with ``shuffle=False``, as they come; ReLU.
+``predict(X, weights)``
+    Predictions; ReLU.
 
 The first two return ``train(count)``, which takes so many more steps or epochs and returns the weights as
-NumPy arrays (W1, W2); `predict` returns a function without arguments, which returns the predictions (n, m),
-or (n,) for m = 1. Data are brought into the form that suits a library beforehand, and stay there. No side
+NumPy arrays (W1, …, WL); `predict` returns a function without arguments, which returns the predictions (n,
+m), or (n,) for m = 1. Data are brought into the form that suits a library beforehand, and stay there. No side
 needs to calculate the loss, and most do not; fastmlp and scikit-learn do.
 """
 
@@ -60,4 +60,11 @@ PREDICT = {
     "scikit-learn": with_sklearn.predict,
     "ONNX Runtime": with_onnx.predict,
 }
+
+
+def takes_part(name, sizes, activation):
+    """Whether a side has such networks: numba's loops are written out for one hidden layer of ReLU."""
+    return not name.startswith("numba") or (len(sizes) == 3 and activation == "relu")
+
+
 PACKAGES = ("numpy", "numba", "jax", "torch", "scikit-learn", "onnxruntime")

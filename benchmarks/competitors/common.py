@@ -6,6 +6,7 @@ with 100 000 rows, one thread, the usual way and this way: NumPy 3.7 and 1.3, Py
 """
 
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 
@@ -19,33 +20,30 @@ def columns(A):
     return np.ascontiguousarray(A.T)
 
 
-def sizes(W1, W2):
-    """(d, h, m) of the weights W1 (d+1, h) and W2 (h+1, m), whose last rows are the biases."""
-    return len(W1) - 1, *W2[:-1].shape
+def sizes(weights):
+    """(d, …, m) of the weights of each layer, whose last rows are the biases."""
+    return (*(len(W) - 1 for W in weights), weights[-1].shape[1])
 
 
-def packed(W1, W2):
+def packed(weights):
     """The weights in one flat buffer, for `views`."""
-    return np.concatenate([part.ravel() for W in (W1, W2) for part in (W[:-1].T, W[-1])])
+    return np.concatenate([part.ravel() for W in weights for part in (W[:-1].T, W[-1])])
 
 
 def views(buffer, sizes):
-    """The weights w1 (h, d), b1 (h, 1), w2 (m, h), b2 (m, 1): views into a flat buffer."""
-    d, h, m = sizes
-    i = h * d
-    j = i + h
-    k = j + m * h
-    return (
-        buffer[:i].reshape(h, d),
-        buffer[i:j].reshape(h, 1),
-        buffer[j:k].reshape(m, h),
-        buffer[k:].reshape(m, 1),
-    )
+    """For each layer its weights (n_out, n_in) and biases (n_out, 1): views into a flat buffer."""
+    layers, first = [], 0
+    for n_in, n_out in pairwise(sizes):
+        last = first + n_in * n_out
+        w, b = buffer[first:last], buffer[last : last + n_out]
+        layers.append((w.reshape(n_out, n_in), b.reshape(n_out, 1)))
+        first = last + n_out
+    return layers
 
 
-def matrices(w1, b1, w2, b2):
-    """The weights as (W1, W2) again."""
-    return np.vstack([w1.T, b1.T]), np.vstack([w2.T, b2.T])
+def matrices(layers):
+    """The weights as (W1, …, WL) again."""
+    return [np.vstack([w.T, b.T]) for w, b in layers]
 
 
 def rows_of_block(n, h):

@@ -13,18 +13,22 @@ import numpy as np
 
 from benchmarks.competitors import common, with_jax, with_numba
 from benchmarks.competitors.common import LEARNING_RATE
+from fastmlp import kernels
 
 _compiled = numba.njit(fastmath={"reassoc", "contract"})
 
 
 def _matrices(parameters, sizes):
-    """(W1, W2), views into a flat buffer."""
+    """(W1, …, WL), views into a flat buffer."""
+    return kernels.split_parameters(parameters, sizes)
+
+
+@_compiled
+def _views(parameters, sizes):
+    """The same for one hidden layer."""
     d, h, m = sizes
     i = (d + 1) * h
     return parameters[:i].reshape(d + 1, h), parameters[i:].reshape(h + 1, m)
-
-
-_views = _compiled(_matrices)
 
 
 @_compiled
@@ -92,13 +96,13 @@ def _epochs(X, Y, batch, shuffle, parameters, moments, sizes, taken, count):
     return taken
 
 
-def _packed(W1, W2):
-    return np.concatenate([W1.ravel(), W2.ravel()])
+def _packed(weights):
+    return np.concatenate([W.ravel() for W in weights])
 
 
-def numba_steps(X, Y, W1, W2):
+def numba_steps(X, Y, weights, activation):
     """Loops over the rows and, inside, over the hidden units."""
-    parameters, sizes = _packed(W1, W2), common.sizes(W1, W2)
+    parameters, sizes = _packed(weights), common.sizes(weights)
 
     def train(count):
         _steps(X, Y, parameters, sizes, count)
@@ -107,9 +111,9 @@ def numba_steps(X, Y, W1, W2):
     return train
 
 
-def numba_epochs(X, Y, W1, W2, batch, shuffle):
+def numba_epochs(X, Y, weights, batch, shuffle):
     """The rows of a batch are read where they are."""
-    parameters, sizes = _packed(W1, W2), common.sizes(W1, W2)
+    parameters, sizes = _packed(weights), common.sizes(weights)
     moments = np.zeros((2, parameters.size), parameters.dtype)
     taken = 0
 
@@ -121,20 +125,23 @@ def numba_epochs(X, Y, W1, W2, batch, shuffle):
     return train
 
 
-def _loss(parameters, X, Y, sizes):
-    W1, W2 = _matrices(parameters, sizes)
-    return jnp.mean((jax.nn.relu(X @ W1[:-1] + W1[-1]) @ W2[:-1] + W2[-1] - Y) ** 2)
+def _loss(parameters, X, Y, sizes, activation):
+    *hidden, last = _matrices(parameters, sizes)
+    a = X
+    for W in hidden:
+        a = with_jax.ACTIVATIONS[activation](a @ W[:-1] + W[-1])
+    return jnp.mean((a @ last[:-1] + last[-1] - Y) ** 2)
 
 
-def jax_steps(X, Y, W1, W2):
+def jax_steps(X, Y, weights, activation):
     """All steps in one call."""
     X, Y = jnp.array(X), jnp.array(Y)
-    parameters, sizes = jnp.array(_packed(W1, W2)), common.sizes(W1, W2)
+    parameters, sizes = jnp.array(_packed(weights)), common.sizes(weights)
 
     @partial(jax.jit, donate_argnums=0)
     def run(parameters, X, Y, count):
         def step(_, parameters):
-            return parameters - LEARNING_RATE * jax.grad(_loss)(parameters, X, Y, sizes)
+            return parameters - LEARNING_RATE * jax.grad(_loss)(parameters, X, Y, sizes, activation)
 
         return jax.lax.fori_loop(0, count, step, parameters)
 
@@ -146,16 +153,16 @@ def jax_steps(X, Y, W1, W2):
     return train
 
 
-def jax_epochs(X, Y, W1, W2, batch, shuffle):
+def jax_epochs(X, Y, weights, batch, shuffle):
     """One epoch in a call, its order drawn by JAX."""
     X, Y = jnp.array(X), jnp.array(Y)
-    parameters, sizes = jnp.array(_packed(W1, W2)), common.sizes(W1, W2)
+    parameters, sizes = jnp.array(_packed(weights)), common.sizes(weights)
     n, whole = len(X), len(X) // batch * batch
     state = (parameters, jnp.zeros_like(parameters), jnp.zeros_like(parameters), jnp.zeros((), X.dtype))
     key = jax.random.key(0)
 
     def step(state, rows, X, Y):
-        gradient = jax.grad(_loss)(state[0], X[rows], Y[rows], sizes)
+        gradient = jax.grad(_loss)(state[0], X[rows], Y[rows], sizes, "relu")
         return with_jax.adam_update(state, gradient), None
 
     @partial(jax.jit, donate_argnums=0)

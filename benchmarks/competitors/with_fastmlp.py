@@ -4,9 +4,9 @@ from benchmarks.competitors import common
 from fastmlp import MLP, SGD, Adam, Trainer
 
 
-def _network(W1, W2):
-    net = MLP(common.sizes(W1, W2), dtype=W1.dtype.name)
-    for W, start in zip(net.weights, (W1, W2), strict=True):
+def _network(weights, activation="relu"):
+    net = MLP(common.sizes(weights), activation=activation, dtype=weights[0].dtype.name)
+    for W, start in zip(net.weights, weights, strict=True):
         W[:] = start
     return net
 
@@ -21,18 +21,18 @@ def _training(net, X, Y, *settings, **more):
     return train
 
 
-def steps(X, Y, W1, W2):
+def steps(X, Y, weights, activation):
     """One batch an epoch."""
-    return _training(_network(W1, W2), X, Y, SGD(common.LEARNING_RATE), batch_size=None)
+    return _training(_network(weights, activation), X, Y, SGD(common.LEARNING_RATE), batch_size=None)
 
 
-def epochs(X, Y, W1, W2, batch, shuffle):
+def epochs(X, Y, weights, batch, shuffle):
     """All in one call, the orders too."""
     adam = Adam(common.LEARNING_RATE, common.BETA1, common.BETA2, common.EPS)
-    return _training(_network(W1, W2), X, Y, adam, batch_size=batch, shuffle=shuffle)
+    return _training(_network(weights), X, Y, adam, batch_size=batch, shuffle=shuffle)
 
 
-def predict(X, W1, W2):
+def predict(X, weights):
     """From an array that needs no conversion."""
-    net = _network(W1, W2)
+    net = _network(weights)
     return lambda: net.predict(X)

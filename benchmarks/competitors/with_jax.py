@@ -16,17 +16,22 @@ from benchmarks.competitors.common import BETA1, BETA2, EPS, LEARNING_RATE
 jax.config.update("jax_enable_x64", True)
 
 
-def _forward(weights, X):
-    w1, b1, w2, b2 = weights
-    return w2 @ jax.nn.relu(w1 @ X + b1) + b2
+ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh}
 
 
-def _loss(parameters, X, Y, sizes):
-    return jnp.mean((_forward(common.views(parameters, sizes), X) - Y) ** 2)
+def _forward(layers, X, activation):
+    *hidden, (w, b) = layers
+    for of_hidden, biases in hidden:
+        X = ACTIVATIONS[activation](of_hidden @ X + biases)
+    return w @ X + b
 
 
-def _sgd_step(parameters, X, Y, sizes):
-    return parameters - LEARNING_RATE * jax.grad(_loss)(parameters, X, Y, sizes)
+def _loss(parameters, X, Y, sizes, activation="relu"):
+    return jnp.mean((_forward(common.views(parameters, sizes), X, activation) - Y) ** 2)
+
+
+def _sgd_step(parameters, X, Y, sizes, activation):
+    return parameters - LEARNING_RATE * jax.grad(_loss)(parameters, X, Y, sizes, activation)
 
 
 def _adam_step(state, rows, X, Y, sizes):
@@ -44,14 +49,14 @@ def adam_update(state, gradient):
 
 
 def _matrices(parameters, sizes):
-    return common.matrices(*common.views(np.asarray(parameters), sizes))
+    return common.matrices(common.views(np.asarray(parameters), sizes))
 
 
-def steps_jit(X, Y, W1, W2):
+def steps_jit(X, Y, weights, activation):
     """One step in a call."""
     X, Y = jnp.array(common.columns(X)), jnp.array(common.columns(Y))
-    parameters, sizes = jnp.array(common.packed(W1, W2)), common.sizes(W1, W2)
-    step = jax.jit(partial(_sgd_step, sizes=sizes), donate_argnums=0)
+    parameters, sizes = jnp.array(common.packed(weights)), common.sizes(weights)
+    step = jax.jit(partial(_sgd_step, sizes=sizes, activation=activation), donate_argnums=0)
 
     def train(count):
         nonlocal parameters
@@ -62,14 +67,14 @@ def steps_jit(X, Y, W1, W2):
     return train
 
 
-def steps_scan(X, Y, W1, W2):
+def steps_scan(X, Y, weights, activation):
     """All steps in one call: fori_loop, as `count` is then no part of what is compiled."""
     X, Y = jnp.array(common.columns(X)), jnp.array(common.columns(Y))
-    parameters, sizes = jnp.array(common.packed(W1, W2)), common.sizes(W1, W2)
+    parameters, sizes = jnp.array(common.packed(weights)), common.sizes(weights)
 
     @partial(jax.jit, donate_argnums=0)
     def run(parameters, X, Y, count):
-        return jax.lax.fori_loop(0, count, lambda _, p: _sgd_step(p, X, Y, sizes), parameters)
+        return jax.lax.fori_loop(0, count, lambda _, p: _sgd_step(p, X, Y, sizes, activation), parameters)
 
     def train(count):
         nonlocal parameters
@@ -79,9 +84,9 @@ def steps_scan(X, Y, W1, W2):
     return train
 
 
-def _epochs(run_epoch, X, Y, W1, W2, shuffle):
+def _epochs(run_epoch, X, Y, weights, shuffle):
     X, Y = jnp.array(X), jnp.array(Y)
-    parameters, sizes = jnp.array(common.packed(W1, W2)), common.sizes(W1, W2)
+    parameters, sizes = jnp.array(common.packed(weights)), common.sizes(weights)
     state = (parameters, jnp.zeros_like(parameters), jnp.zeros_like(parameters), jnp.zeros((), X.dtype))
     rng = np.random.default_rng(0)
     in_order = np.arange(len(X), dtype=np.int32)
@@ -95,21 +100,21 @@ def _epochs(run_epoch, X, Y, W1, W2, shuffle):
     return train
 
 
-def epochs_jit(X, Y, W1, W2, batch, shuffle):
+def epochs_jit(X, Y, weights, batch, shuffle):
     """One step in a call."""
-    step = jax.jit(partial(_adam_step, sizes=common.sizes(W1, W2)), donate_argnums=0)
+    step = jax.jit(partial(_adam_step, sizes=common.sizes(weights)), donate_argnums=0)
 
     def run_epoch(state, order, X, Y):
         for i in range(0, len(order), batch):
             state = step(state, order[i : i + batch], X, Y)
         return state
 
-    return _epochs(run_epoch, X, Y, W1, W2, shuffle)
+    return _epochs(run_epoch, X, Y, weights, shuffle)
 
 
-def epochs_scan(X, Y, W1, W2, batch, shuffle):
+def epochs_scan(X, Y, weights, batch, shuffle):
     """One epoch in a call."""
-    step = partial(_adam_step, sizes=common.sizes(W1, W2))
+    step = partial(_adam_step, sizes=common.sizes(weights))
 
     @partial(jax.jit, donate_argnums=0)
     def run_epoch(state, order, X, Y):
@@ -118,18 +123,20 @@ def epochs_scan(X, Y, W1, W2, batch, shuffle):
         state, _ = jax.lax.scan(lambda state, rows: (step(state, rows, X, Y), None), state, batches)
         return step(state, order[whole:], X, Y) if whole < len(order) else state
 
-    return _epochs(run_epoch, X, Y, W1, W2, shuffle)
+    return _epochs(run_epoch, X, Y, weights, shuffle)
 
 
-def predict(X, W1, W2):
+def predict(X, weights):
     """From an array of JAX's to another, in blocks; the weights are constants of the compiled function."""
     n, d = X.shape
-    rows = common.rows_of_block(n, W1.shape[1])
+    rows = common.rows_of_block(n, weights[0].shape[1])
     whole = n // rows * rows
-    weights = [jnp.array(w) for w in common.views(common.packed(W1, W2), common.sizes(W1, W2))]
+    layers = [
+        (jnp.array(w), jnp.array(b)) for w, b in common.views(common.packed(weights), common.sizes(weights))
+    ]
 
     def forward(X):
-        return _forward(weights, X.T).T
+        return _forward(layers, X.T, "relu").T
 
     @jax.jit
     def run(X):

@@ -14,7 +14,21 @@ from benchmarks.competitors.common import BETA1, BETA2, EPS, LEARNING_RATE
 CACHED = 32_768  # numbers of the hidden layer in a block
 
 _compiled = numba.njit(fastmath={"reassoc", "contract"})
-_views = _compiled(common.views)
+
+
+@_compiled
+def _views(buffer, sizes):
+    """common.views for one hidden layer: the weights w1 (h, d), b1 (h, 1), w2 (m, h), b2 (m, 1)."""
+    d, h, m = sizes
+    i = h * d
+    j = i + h
+    k = j + m * h
+    return (
+        buffer[:i].reshape(h, d),
+        buffer[i:j].reshape(h, 1),
+        buffer[j:k].reshape(m, h),
+        buffer[k:].reshape(m, 1),
+    )
 
 
 def _width(n, h):
@@ -93,16 +107,16 @@ def _steps(X, Y, n, width, parameters, sizes, count):
             parameters[k] -= learning_rate * gradient[k]
 
 
-def steps(X, Y, W1, W2):
+def steps(X, Y, weights, activation):
     """The data lie in blocks from the start."""
-    n, sizes = len(X), common.sizes(W1, W2)
-    parameters = common.packed(W1, W2)
+    n, sizes = len(X), common.sizes(weights)
+    parameters = common.packed(weights)
     width = _width(n, sizes[1])
     X, Y = _blocks(X, width), _blocks(Y, width)
 
     def train(count):
         _steps(X, Y, n, width, parameters, sizes, count)
-        return common.matrices(*common.views(parameters, sizes))
+        return common.matrices(common.views(parameters, sizes))
 
     return train
 
@@ -152,17 +166,17 @@ def _epochs(X, Y, batch, shuffle, parameters, moments, sizes, taken, count):
     return taken
 
 
-def epochs(X, Y, W1, W2, batch, shuffle):
+def epochs(X, Y, weights, batch, shuffle):
     """Each batch is gathered into a block."""
-    sizes = common.sizes(W1, W2)
-    parameters = common.packed(W1, W2)
+    sizes = common.sizes(weights)
+    parameters = common.packed(weights)
     moments = np.zeros((2, parameters.size), parameters.dtype)
     taken = 0
 
     def train(count):
         nonlocal taken
         taken = _epochs(X, Y, batch, shuffle, parameters, moments, sizes, taken, count)
-        return common.matrices(*common.views(parameters, sizes))
+        return common.matrices(common.views(parameters, sizes))
 
     return train
 
@@ -183,9 +197,9 @@ def _predict(X, width, parameters, sizes):
     return out
 
 
-def predict(X, W1, W2):
+def predict(X, weights):
     """Each block is transposed as it comes."""
-    sizes = common.sizes(W1, W2)
-    parameters = common.packed(W1, W2)
+    sizes = common.sizes(weights)
+    parameters = common.packed(weights)
     width = _width(len(X), sizes[1])
     return lambda: _predict(X, width, parameters, sizes)

@@ -7,59 +7,61 @@ import numpy as np
 from benchmarks.competitors import common
 from fastmlp import reference
 
-
-def _forward(X, w1, b1, w2, b2):
-    """(C, E) of the columns of X."""
-    C = w1 @ X
-    C += b1
-    np.maximum(C, 0, out=C)
-    E = w2 @ C
-    E += b2
-    return C, E
+ACTIVATIONS = {"relu": lambda z: np.maximum(z, 0, out=z), "tanh": lambda z: np.tanh(z, out=z)}
+SLOPES = {"relu": lambda a: a > 0, "tanh": lambda a: 1 - a * a}  # of what the activation has given
 
 
-def _gradient(X, Y, weights, out):
-    """Write the gradient by each of the four weights into `out`."""
-    _, _, w2, _ = weights
-    dw1, db1, dw2, db2 = out
-    C, F = _forward(X, *weights)
-    F -= Y
-    F *= 2 / F.size
-    np.matmul(F, C.T, out=dw2)
-    np.sum(F, axis=1, keepdims=True, out=db2)
-    dB = w2.T @ F
-    dB *= C > 0
-    np.matmul(dB, X.T, out=dw1)
-    np.sum(dB, axis=1, keepdims=True, out=db1)
+def _forward(X, layers, activation="relu"):
+    """The inputs of each layer for the columns of X, and the raw outputs."""
+    inputs = [X]
+    for k, (w, b) in enumerate(layers, 1):
+        z = w @ inputs[-1]
+        z += b
+        inputs.append(ACTIVATIONS[activation](z) if k < len(layers) else z)
+    return inputs
 
 
-def _buffers(W1, W2):
+def _gradient(X, Y, layers, out, activation="relu"):
+    """Write the gradient by the weights and biases of each layer into `out`."""
+    *inputs, delta = _forward(X, layers, activation)
+    delta -= Y
+    delta *= 2 / delta.size
+    for k in range(len(layers) - 1, -1, -1):
+        dw, db = out[k]
+        np.matmul(delta, inputs[k].T, out=dw)
+        np.sum(delta, axis=1, keepdims=True, out=db)
+        if k > 0:
+            delta = layers[k][0].T @ delta
+            delta *= SLOPES[activation](inputs[k])
+
+
+def _buffers(weights):
     """Parameters and gradient, each flat and as views."""
-    parameters = common.packed(W1, W2)
+    parameters = common.packed(weights)
     gradient = np.empty_like(parameters)
-    weights, out = (common.views(buffer, common.sizes(W1, W2)) for buffer in (parameters, gradient))
-    return parameters, gradient, weights, out
+    layers, out = (common.views(buffer, common.sizes(weights)) for buffer in (parameters, gradient))
+    return parameters, gradient, layers, out
 
 
-def steps(X, Y, W1, W2):
+def steps(X, Y, weights, activation):
     """A loop in Python."""
     X, Y = common.columns(X), common.columns(Y)
-    parameters, gradient, weights, out = _buffers(W1, W2)
+    parameters, gradient, layers, out = _buffers(weights)
 
     def train(count):
         for _ in range(count):
-            _gradient(X, Y, weights, out)
+            _gradient(X, Y, layers, out, activation)
             parameters[:] -= common.LEARNING_RATE * gradient
-        return common.matrices(*weights)
+        return common.matrices(layers)
 
     return train
 
 
-def epochs(X, Y, W1, W2, batch, shuffle):
+def epochs(X, Y, weights, batch, shuffle):
     """Batches are views of a permuted copy."""
     n = len(X)
     X, Y = common.columns(X), common.columns(Y)
-    parameters, gradient, weights, out = _buffers(W1, W2)
+    parameters, gradient, layers, out = _buffers(weights)
     moments = np.zeros((2, parameters.size), parameters.dtype)
     adam_step = partial(
         reference.adam_step,
@@ -77,15 +79,16 @@ def epochs(X, Y, W1, W2, batch, shuffle):
             order = rng.permutation(n) if shuffle else slice(None)
             x, y = X[:, order], Y[:, order]
             for i in range(0, n, batch):
-                _gradient(x[:, i : i + batch], y[:, i : i + batch], weights, out)
+                _gradient(x[:, i : i + batch], y[:, i : i + batch], layers, out)
                 taken += 1
                 adam_step(parameters, gradient, moments, taken)
-        return common.matrices(*weights)
+        return common.matrices(layers)
 
     return train
 
 
-def predict(X, W1, W2):
+def predict(X, weights):
     """In blocks."""
-    _, _, weights, _ = _buffers(W1, W2)
-    return common.in_blocks(lambda X: _forward(X.T, *weights)[1].T, X, W1.shape[1], np.concatenate)
+    _, _, layers, _ = _buffers(weights)
+    hidden = weights[0].shape[1]
+    return common.in_blocks(lambda X: _forward(X.T, layers)[-1].T, X, hidden, np.concatenate)

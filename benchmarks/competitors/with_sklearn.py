@@ -19,13 +19,13 @@ def _target(Y):
     return Y[:, 0] if Y.shape[1] == 1 else Y
 
 
-def _model(X, Y, W1, W2, **settings):
+def _model(X, Y, weights, **settings):
     """A model with these weights, from which `fit` goes on."""
     endless = dict(tol=0, n_iter_no_change=np.inf, warm_start=True)
-    hidden = common.sizes(W1, W2)[1]
-    model = MLPRegressor(hidden_layer_sizes=(hidden,), alpha=0, max_iter=1, **endless, **settings)
+    hidden = common.sizes(weights)[1:-1]
+    model = MLPRegressor(hidden_layer_sizes=hidden, alpha=0, max_iter=1, **endless, **settings)
     model.fit(X, _target(Y))  # makes the arrays of weights
-    for W, coefs, intercepts in zip((W1, W2), model.coefs_, model.intercepts_, strict=True):
+    for W, coefs, intercepts in zip(weights, model.coefs_, model.intercepts_, strict=True):
         coefs[:], intercepts[:] = W[:-1], W[-1]
     return model
 
@@ -38,14 +38,15 @@ def _training(model, X, Y):
     return train
 
 
-def steps(X, Y, W1, W2):
+def steps(X, Y, weights, activation):
     """One batch an epoch."""
     n, m = Y.shape
     sgd = dict(solver="sgd", momentum=0, learning_rate_init=common.LEARNING_RATE * 2 / m)
-    return _training(_model(X, Y, W1, W2, batch_size=n, shuffle=False, **sgd), X, Y)
+    model = _model(X, Y, weights, activation=activation, batch_size=n, shuffle=False, **sgd)
+    return _training(model, X, Y)
 
 
-def epochs(X, Y, W1, W2, batch, shuffle):
+def epochs(X, Y, weights, batch, shuffle):
     """Each call of `fit` starts Adam's moments afresh."""
     adam = dict(
         learning_rate_init=common.LEARNING_RATE,
@@ -53,10 +54,10 @@ def epochs(X, Y, W1, W2, batch, shuffle):
         beta_2=common.BETA2,
         epsilon=common.EPS * Y.shape[1] / 2,
     )
-    return _training(_model(X, Y, W1, W2, batch_size=batch, shuffle=shuffle, **adam), X, Y)
+    return _training(_model(X, Y, weights, batch_size=batch, shuffle=shuffle, **adam), X, Y)
 
 
-def predict(X, W1, W2):
+def predict(X, weights):
     """In blocks."""
-    one_row = X[:1], np.zeros((1, W2.shape[1]), X.dtype)
-    return common.in_blocks(_model(*one_row, W1, W2).predict, X, W1.shape[1], np.concatenate)
+    one_row = X[:1], np.zeros((1, weights[-1].shape[1]), X.dtype)
+    return common.in_blocks(_model(*one_row, weights).predict, X, weights[0].shape[1], np.concatenate)

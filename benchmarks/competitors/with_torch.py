@@ -19,25 +19,30 @@ def columns(A):
     return torch.from_numpy(common.columns(A))
 
 
-def parameters(W1, W2):
-    """The weights w1, b1, w2, b2 as tensors."""
-    return [torch.tensor(w) for w in common.views(common.packed(W1, W2), common.sizes(W1, W2))]
+def parameters(weights):
+    """The weights and biases w1, b1, w2, b2, … as tensors."""
+    layers = common.views(common.packed(weights), common.sizes(weights))
+    return [torch.tensor(array) for layer in layers for array in layer]
 
 
-def matrices(weights):
-    """The weights as arrays (W1, W2) again."""
-    return common.matrices(*(w.detach().numpy() for w in weights))
+def matrices(parameters):
+    """The weights as arrays (W1, …, WL) again."""
+    arrays = [parameter.detach().numpy() for parameter in parameters]
+    return common.matrices(zip(arrays[::2], arrays[1::2], strict=True))
 
 
-def forward(weights, X):
+def forward(parameters, X, activation="relu"):
     """The predictions (m, n) for the columns of X."""
-    w1, b1, w2, b2 = weights
-    return torch.addmm(b2, w2, torch.addmm(b1, w1, X).relu_())
+    *hidden, w, b = parameters
+    for of_hidden, biases in zip(hidden[::2], hidden[1::2], strict=True):
+        z = torch.addmm(biases, of_hidden, X)
+        X = z.relu_() if activation == "relu" else z.tanh_()
+    return torch.addmm(b, w, X)
 
 
-def loss(weights, X, Y):
+def loss(parameters, X, Y, activation="relu"):
     """The mean squared error."""
-    return mse_loss(forward(weights, X), Y)
+    return mse_loss(forward(parameters, X, activation), Y)
 
 
 def batches(X, Y, batch, shuffle):
@@ -48,31 +53,31 @@ def batches(X, Y, batch, shuffle):
     return zip(X.split(batch, dim=1), Y.split(batch, dim=1), strict=True)
 
 
-def _step(weights, optimizer, X, Y):
-    loss(weights, X, Y).backward()
+def _step(weights, optimizer, X, Y, activation="relu"):
+    loss(weights, X, Y, activation).backward()
     optimizer.step()
     for w in weights:
         w.grad = None  # as optimizer.zero_grad does in 10 µs more
 
 
-def steps(X, Y, W1, W2):
+def steps(X, Y, weights, activation):
     """A loop in Python."""
     X, Y = columns(X), columns(Y)
-    weights = [w.requires_grad_() for w in parameters(W1, W2)]
+    weights = [w.requires_grad_() for w in parameters(weights)]
     optimizer = torch.optim.SGD(weights, common.LEARNING_RATE, foreach=False)
 
     def train(count):
         for _ in range(count):
-            _step(weights, optimizer, X, Y)
+            _step(weights, optimizer, X, Y, activation)
         return matrices(weights)
 
     return train
 
 
-def epochs(X, Y, W1, W2, batch, shuffle):
+def epochs(X, Y, weights, batch, shuffle):
     """Batches are views of a permuted copy."""
     X, Y = columns(X), columns(Y)
-    weights = [w.requires_grad_() for w in parameters(W1, W2)]
+    weights = [w.requires_grad_() for w in parameters(weights)]
     betas = common.BETA1, common.BETA2
     optimizer = torch.optim.Adam(weights, common.LEARNING_RATE, betas, common.EPS, fused=True)
 
@@ -85,12 +90,12 @@ def epochs(X, Y, W1, W2, batch, shuffle):
     return train
 
 
-def predict(X, W1, W2, forward=forward):
+def predict(X, weights, forward=forward):
     """From a tensor to a tensor, in blocks."""
-    weights = parameters(W1, W2)
+    hidden, weights = weights[0].shape[1], parameters(weights)
 
     @torch.inference_mode()
     def predict(X):
         return forward(weights, X.T).T
 
-    return common.in_blocks(predict, torch.from_numpy(X), W1.shape[1], torch.cat)
+    return common.in_blocks(predict, torch.from_numpy(X), hidden, torch.cat)

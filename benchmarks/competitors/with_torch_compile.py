@@ -16,14 +16,14 @@ def _compiled(function):
     return torch.compile(function, fullgraph=True, dynamic=False, options={"cpp_wrapper": True})
 
 
-def steps(X, Y, W1, W2):
+def steps(X, Y, weights, activation):
     """A loop in Python over the compiled step."""
     X, Y = columns(X), columns(Y)
-    weights = parameters(W1, W2)
+    weights = parameters(weights)
 
     @_compiled
     def step(weights, X, Y):
-        for w, gradient in zip(weights, torch.func.grad(loss)(weights, X, Y), strict=True):
+        for w, gradient in zip(weights, torch.func.grad(loss)(weights, X, Y, activation), strict=True):
             w.sub_(gradient, alpha=LEARNING_RATE)
 
     def train(count):
@@ -34,10 +34,10 @@ def steps(X, Y, W1, W2):
     return train
 
 
-def epochs(X, Y, W1, W2, batch, shuffle):
+def epochs(X, Y, weights, batch, shuffle):
     """The same; a last, smaller batch is compiled by itself."""
     X, Y = columns(X), columns(Y)
-    weights = parameters(W1, W2)
+    weights = parameters(weights)
     means, squares = ([torch.zeros_like(w) for w in weights] for _ in range(2))
     taken = torch.zeros((), dtype=torch.float64)
 
@@ -60,6 +60,6 @@ def epochs(X, Y, W1, W2, batch, shuffle):
     return train
 
 
-def predict(X, W1, W2):
+def predict(X, weights):
     """From a tensor to a tensor, in blocks; a last, smaller one is compiled by itself."""
-    return with_torch.predict(X, W1, W2, _compiled(forward))
+    return with_torch.predict(X, weights, _compiled(forward))

@@ -77,7 +77,8 @@ def test_comparison_with_the_peers_at_toy_size(tmp_path):
     assert report["threads"] == 1
     for case in report["cases"]:
         peers = set(case["seconds"]) - {"fastmlp"}
-        assert len(peers) == (7 if case["group"].startswith("predict") else 9)
+        assert len(peers) == {"step": 9, "epoch": 9}.get(case["group"], 7)
+        assert ("numba" in peers) == (case["group"] != "deep")
         assert set(case["ratios"]) == peers
         assert case["ratio"] == case["ratios"][case["fastest"]] == min(case["ratios"].values()) > 0
     panels = {(case["group"], case["dtype"]) for case in report["cases"]}
@@ -87,6 +88,11 @@ def test_comparison_with_the_peers_at_toy_size(tmp_path):
             assert 0 < found["worst"] <= found["geometric_mean"] * (1 + 1e-12)
             assert ratios["the fastest of them"]["worst"] <= found["worst"], name
     assert picture.stat().st_size > 0
+    table = run(
+        f"import json; from benchmarks import comparison; print(comparison.text(json.load(open({str(output)!r}))))"
+    )
+    assert "| 5→8→6→3 n=100 |" in table
+    assert "| 5→8→6→7→1 tanh n=100 |" in table
 
 
 def test_estimators_and_their_table():
