@@ -88,9 +88,8 @@ def test_comparison_with_the_peers_at_toy_size(tmp_path):
             assert 0 < found["worst"] <= found["geometric_mean"] * (1 + 1e-12)
             assert ratios["the fastest of them"]["worst"] <= found["worst"], name
     assert picture.stat().st_size > 0
-    table = run(
-        f"import json; from benchmarks import comparison; print(comparison.text(json.load(open({str(output)!r}))))"
-    )
+    read = f"json.load(open({str(output)!r}))"
+    table = run(f"import json; from benchmarks import comparison; print(comparison.text({read}))")
     assert "| 5→8→6→3 n=100 |" in table
     assert "| 5→8→6→7→1 tanh n=100 |" in table
 
