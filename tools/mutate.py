@@ -39,7 +39,7 @@ TESTS = {  # file or folder under fastmlp: the tests of it
     "reference/*.py": ["reference", "chain", "kernels", "trainer"],
     "scaling.py": ["scaling", "trainer", "numbers"],
     "schedules.py": ["schedules"],
-    "sklearn.py": ["sklearn"],
+    "sklearn/*.py": ["sklearn", "classifier"],
     "tables.py": ["tables", "cli"],
     "training/*.py": ["trainer", "signals", "checkpoints", "faults", "sklearn"],
 }
