@@ -216,8 +216,11 @@ epsilon, n_iter_no_change, max_fun
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """Return the most probable label of each row, or (n, m) of 0 and 1."""
-        p = self._predictions(X)  # first: it sees whether the estimator is fitted
-        return self._label_binarizer.inverse_transform(p)
+        p = self._predictions(X)
+        if self._label_binarizer.y_type_ == "multilabel-indicator":  # two labels or more
+            return (p > 0.5).astype(int)
+        places = p.argmax(axis=1) if p.ndim == 2 else (p > 0.5) & (len(self.classes_) > 1)
+        return self.classes_[places.astype(int)]
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """Return the probability of each class, (n, n_classes), in the order of `classes_`."""

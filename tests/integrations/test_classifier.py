@@ -196,6 +196,25 @@ def test_beyond_scikit_learn():
             MLPClassifier(label_smoothing=wrong).fit(X, y)
 
 
+def test_plain_arrays_pass_by_the_checks_and_others_do_not():
+    X, y = TARGETS["three"]
+    model = MLPClassifier(max_iter=5, random_state=0).fit(X, y)
+    expected = model.predict_proba(X)
+    for other in (X.tolist(), np.asfortranarray(X), pd.DataFrame(X), X[::-1][::-1], X.astype(">f8")):
+        np.testing.assert_array_equal(model.predict_proba(other), expected)
+    np.testing.assert_array_equal(model.predict_proba(np.repeat(X, 10, axis=0))[::10], expected)
+    spoilt = X.copy()
+    spoilt[3, 4] = np.nan
+    large = np.full_like(X, 1e308)  # whose sum overflows
+    for wrong, message in ((spoilt, "contains NaN"), (X[:, :5], "13 features"), (X[0], "1D array")):
+        with pytest.raises(ValueError, match=message):
+            model.predict(wrong)
+    assert model.predict(large).shape == (len(X),)
+    named = MLPClassifier(max_iter=5).fit(pd.DataFrame(X).add_prefix("x"), y)
+    with pytest.warns(UserWarning, match="valid feature names"):
+        named.predict(X)
+
+
 def test_bad_labels():
     X, y = wine()
     with pytest.raises(ValueError, match="Unknown label type"):
