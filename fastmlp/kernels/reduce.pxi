@@ -7,9 +7,10 @@
 
 cdef enum:
     # Of a pass: FEW_CHUNKS, or up to MAX_CHUNKS of MANY_ROWS each, as to add up the gradients of shorter ones
-    # would take over 1.3 % of a pass (128-1024-1, n = 10 000, one thread: 48 chunks 4 % slower than 16). Fewer
-    # where one would cost less than MIN_CHUNK_FLOPS, more where it would exceed FLOPS_BETWEEN_SIGNAL_CHECKS,
-    # but at most MAX_CHUNKS at a time. Both can be shared evenly by 2, 4, 8, 16 threads.
+    # would take over 1.3 % of a pass (128-1024-1, n = 10 000, one thread: 48 chunks 4 % slower than 16).
+    # Fewer where one would cost less than MIN_CHUNK_FLOPS, more where it would exceed
+    # FLOPS_BETWEEN_SIGNAL_CHECKS, but at most MAX_CHUNKS at a time. Both can be shared evenly by 2, 4, 8, 16
+    # threads.
     FEW_CHUNKS = 16
     MAX_CHUNKS = 48
     MANY_ROWS = 640
