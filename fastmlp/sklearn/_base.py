@@ -275,7 +275,7 @@ class MLPBase(CallbackSupportMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            scikit-learn has not this activation, loss or smoothing.
+            scikit-learn has not this activation or loss.
 
         Examples
         --------
