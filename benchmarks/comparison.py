@@ -106,11 +106,8 @@ def compare(case, toy):
 
 def _steps(case):
     X, Y, *weights = grid.problem(case.sizes, case.rows, case.dtype)
-    sides = {
-        name: steps(X, Y, weights, case.activation)
-        for name, steps in competitors.STEPS.items()
-        if competitors.takes_part(name, case.sizes, case.activation)
-    }
+    forms = {name: competitors.steps(name, case.sizes, case.activation) for name in competitors.STEPS}
+    sides = {name: steps(X, Y, weights, case.activation) for name, steps in forms.items() if steps}
     sgd_step = partial(reference.sgd_step, learning_rate=common.LEARNING_RATE, momentum=0, nesterov=False)
     exact = _trained(X, Y, weights, sgd_step, [np.arange(case.rows)] * EQUAL_STEPS, case.activation)
     for name, train in sides.items():
@@ -160,8 +157,8 @@ def _trained(X, Y, weights, optimizer_step, batches, activation="relu"):
 def _assert_equal_weights(name, found, exact, start):
     """Each step also rounds each weight, by at most eps / 2 of its size.
 
-    Measured over all cases and sides: at most 0.22 of what is allowed. A learning rate that is 1 % off
-    makes more than five times as much.
+    Measured over all cases and sides: at most 0.22 of what is allowed, and 0.17 with two or more hidden
+    layers. A learning rate that is 1 % off makes more than five times what is allowed.
     """
     eps = np.finfo(start[0].dtype).eps
     found, exact, start = (

@@ -18,6 +18,7 @@ from benchmarks.competitors import (
     with_fastmlp,
     with_jax,
     with_numba,
+    with_numba_deep,
     with_numpy,
     with_onnx,
     with_sklearn,
@@ -62,9 +63,19 @@ PREDICT = {
 }
 
 
-def takes_part(name, sizes, activation):
-    """Whether a side has such networks: numba's loops are written out for one hidden layer of ReLU."""
-    return not name.startswith("numba") or (len(sizes) == 3 and activation == "relu")
+def steps(name, sizes, activation):
+    """The function of a side for such networks; None where it takes no part.
+
+    "numba" has them with ReLU, in another form from two hidden layers on; with tanh, which it calculates
+    number by number, its steps took 4 to 17 times as long as fastmlp's. "numba, rows" is written out for one
+    hidden layer, where its steps take 4 to 100 times as long.
+    """
+    deep = len(sizes) > 3
+    if name.startswith("numba") and activation != "relu":
+        return None
+    if name == "numba" and deep:
+        return with_numba_deep.steps
+    return None if name == "numba, rows" and deep else STEPS[name]
 
 
 PACKAGES = ("numpy", "numba", "jax", "torch", "scikit-learn", "onnxruntime")

@@ -13,10 +13,10 @@ from benchmarks.competitors.common import BETA1, BETA2, EPS, LEARNING_RATE
 
 CACHED = 32_768  # numbers of the hidden layer in a block
 
-_compiled = numba.njit(fastmath={"reassoc", "contract"})
+compiled = numba.njit(fastmath={"reassoc", "contract"})
 
 
-@_compiled
+@compiled
 def _views(buffer, sizes):
     """common.views for one hidden layer: the weights w1 (h, d), b1 (h, 1), w2 (m, h), b2 (m, 1)."""
     d, h, m = sizes
@@ -31,17 +31,17 @@ def _views(buffer, sizes):
     )
 
 
-def _width(n, h):
+def block_width(n, h):
     """How many rows a block has: in measurements 256 (wide networks) to 2048 were best."""
     return min(n, max(256, min(2048, CACHED // h)))
 
 
-def _blocks(A, width):
+def blocks(A, width):
     """An array (n, k) as one flat array of blocks (k, width), the last one narrower."""
     return np.concatenate([A[i : i + width].T.ravel() for i in range(0, len(A), width)])
 
 
-@_compiled
+@compiled
 def _forward(x, weights, C, E):
     """Write C (h, w) and E (m, w) of a block x (d, w)."""
     w1, b1, w2, b2 = weights
@@ -57,7 +57,7 @@ def _forward(x, weights, C, E):
             e[k] += bias
 
 
-@_compiled
+@compiled
 def _gradient(x, y, weights, out, scale, buffer):
     """Write the gradient of scale / 2 times the squared residuals of a block x (d, w), y (m, w)."""
     _, _, w2, _ = weights
@@ -89,7 +89,7 @@ def _gradient(x, y, weights, out, scale, buffer):
     np.dot(dB, x.T, dw1)
 
 
-@_compiled
+@compiled
 def _steps(X, Y, n, width, parameters, sizes, count):
     d, h, m = sizes
     gradient, part = np.empty_like(parameters), np.empty_like(parameters)
@@ -111,8 +111,8 @@ def steps(X, Y, weights, activation):
     """The data lie in blocks from the start."""
     n, sizes = len(X), common.sizes(weights)
     parameters = common.packed(weights)
-    width = _width(n, sizes[1])
-    X, Y = _blocks(X, width), _blocks(Y, width)
+    width = block_width(n, sizes[1])
+    X, Y = blocks(X, width), blocks(Y, width)
 
     def train(count):
         _steps(X, Y, n, width, parameters, sizes, count)
@@ -121,7 +121,7 @@ def steps(X, Y, weights, activation):
     return train
 
 
-@_compiled
+@compiled
 def adam_step(parameters, gradient, moments, taken):
     """Move the parameters; `taken` counts this step too."""
     real = parameters.dtype.type  # a float of Python's would make it all double precision
@@ -135,14 +135,14 @@ def adam_step(parameters, gradient, moments, taken):
         parameters[k] -= rate * a[k] / (np.sqrt(b[k]) * correction + eps)
 
 
-@_compiled
+@compiled
 def _gather(A, rows, out):
     for k in range(len(rows)):
         for i in range(len(out)):
             out[i, k] = A[rows[k], i]
 
 
-@_compiled
+@compiled
 def _epochs(X, Y, batch, shuffle, parameters, moments, sizes, taken, count):
     n = len(X)
     d, h, m = sizes
@@ -181,7 +181,7 @@ def epochs(X, Y, weights, batch, shuffle):
     return train
 
 
-@_compiled
+@compiled
 def _predict(X, width, parameters, sizes):
     n = len(X)
     d, h, m = sizes
@@ -201,5 +201,5 @@ def predict(X, weights):
     """Each block is transposed as it comes."""
     sizes = common.sizes(weights)
     parameters = common.packed(weights)
-    width = _width(len(X), sizes[1])
+    width = block_width(len(X), sizes[1])
     return lambda: _predict(X, width, parameters, sizes)

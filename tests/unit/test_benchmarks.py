@@ -77,8 +77,9 @@ def test_comparison_with_the_peers_at_toy_size(tmp_path):
     assert report["threads"] == 1
     for case in report["cases"]:
         peers = set(case["seconds"]) - {"fastmlp"}
-        assert len(peers) == {"step": 9, "epoch": 9}.get(case["group"], 7)
-        assert ("numba" in peers) == (case["group"] != "deep")
+        assert ("numba" in peers) == (case["activation"] == "relu")
+        assert ("numba, rows" in peers) == (case["group"] in ("step", "epoch"))
+        assert len(peers - {"numba", "numba, rows"}) == (6 if case["group"].startswith("predict") else 7)
         assert set(case["ratios"]) == peers
         assert case["ratio"] == case["ratios"][case["fastest"]] == min(case["ratios"].values()) > 0
     panels = {(case["group"], case["dtype"]) for case in report["cases"]}
@@ -92,6 +93,22 @@ def test_comparison_with_the_peers_at_toy_size(tmp_path):
     table = run(f"import json; from benchmarks import comparison; print(comparison.text({read}))")
     assert "| 5→8→6→3 n=100 |" in table
     assert "| 5→8→6→7→1 tanh n=100 |" in table
+    assert [line.split()[1:4] for line in done.stdout.splitlines() if "–" in line] == [
+        ["5→8→6→3", "n=100", "float32"],  # “numba, rows” takes no part, and with tanh numba neither
+        ["5→8→6→7→1", "tanh", "n=100"],
+    ]
+
+
+@pytest.mark.peers
+def test_the_peers_in_some_cases_only(tmp_path):
+    output = tmp_path / "peers.json"
+    command = ["-m", "benchmarks.peers", "--toy", f"--output={output}", "--only", "deep", "5-8-6-7-1", "tanh"]
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, env=ALONE, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (case,) = json.loads(output.read_text(encoding="utf-8"))["cases"]
+    assert case["case"] == "deep 5→8→6→7→1 tanh n=100 float64"
 
 
 def test_estimators_and_their_table():
