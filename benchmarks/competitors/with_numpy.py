@@ -7,32 +7,44 @@ import numpy as np
 from benchmarks.competitors import common
 from fastmlp import reference
 
-ACTIVATIONS = {"relu": lambda z: np.maximum(z, 0, out=z), "tanh": lambda z: np.tanh(z, out=z)}
-SLOPES = {"relu": lambda a: a > 0, "tanh": lambda a: 1 - a * a}  # of what the activation has given
-
 
 def _forward(X, layers, activation="relu"):
     """The inputs of each layer for the columns of X, and the raw outputs."""
     inputs = [X]
-    for k, (w, b) in enumerate(layers, 1):
-        z = w @ inputs[-1]
-        z += b
-        inputs.append(ACTIVATIONS[activation](z) if k < len(layers) else z)
-    return inputs
+    for w, b in layers[:-1]:
+        X = w @ X
+        X += b
+        if activation == "relu":
+            np.maximum(X, 0, out=X)
+        else:
+            np.tanh(X, out=X)
+        inputs.append(X)
+    w, b = layers[-1]
+    Z = w @ X
+    Z += b
+    return inputs, Z
+
+
+def _slopes(A, activation):
+    """The slopes of the activation that has given A."""
+    if activation == "relu":
+        return A > 0
+    slopes = A * A
+    return np.subtract(1, slopes, out=slopes)
 
 
 def _gradient(X, Y, layers, out, activation="relu"):
     """Write the gradient by the weights and biases of each layer into `out`."""
-    *inputs, delta = _forward(X, layers, activation)
+    inputs, delta = _forward(X, layers, activation)
     delta -= Y
     delta *= 2 / delta.size
     for k in range(len(layers) - 1, -1, -1):
-        dw, db = out[k]
-        np.matmul(delta, inputs[k].T, out=dw)
+        A, (dw, db) = inputs[k], out[k]
+        np.matmul(delta, A.T, out=dw)
         np.sum(delta, axis=1, keepdims=True, out=db)
-        if k > 0:
+        if k:
             delta = layers[k][0].T @ delta
-            delta *= SLOPES[activation](inputs[k])
+            delta *= _slopes(A, activation)
 
 
 def _buffers(weights):
@@ -91,4 +103,4 @@ def predict(X, weights):
     """In blocks."""
     _, _, layers, _ = _buffers(weights)
     hidden = weights[0].shape[1]
-    return common.in_blocks(lambda X: _forward(X.T, layers)[-1].T, X, hidden, np.concatenate)
+    return common.in_blocks(lambda X: _forward(X.T, layers)[1].T, X, hidden, np.concatenate)
