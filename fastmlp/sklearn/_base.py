@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict
@@ -106,8 +107,8 @@ class _SGD(SGD):
     rate_in_velocity = True
 
 
-class MLPBase(CallbackSupportMixin, BaseEstimator):
-    """What the estimators share; each has its parameters, and the methods that are not implemented here."""
+class MLPBase(CallbackSupportMixin, BaseEstimator, ABC):
+    """What the estimators share; each has its parameters, and what depends on its kind of targets."""
 
     _theirs: ClassVar[Any]  # scikit-learn's estimator of the same name
 
@@ -115,28 +116,28 @@ class MLPBase(CallbackSupportMixin, BaseEstimator):
     def _optimizer(self):
         return self._trainer.optimizer
 
+    @abstractmethod
     def _objective(self):
         """That of `network_`, by the parameters and, of a classifier, the classes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _validated(self, X, y, reset):
         """X, and the targets Y (n, columns) as the objective takes them.
 
         With `reset` sets what fitting learns of them; None: they are validation data.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def _n_outputs(self, Y):
         """Outputs of the network."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _score_of(self, net, X, Y, sample_weight):
         """The score of `score`, without its checks."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _check_scores(self, name, Y, sample_weight):
         """Raise where the score of validation data says nothing: the first weights would be kept."""
-        raise NotImplementedError
 
     def _strata(self, Y):
         """What train_test_split stratifies by, or None."""
@@ -163,9 +164,10 @@ class MLPBase(CallbackSupportMixin, BaseEstimator):
     def _fit(self, X, y, sample_weight, X_val, y_val, sample_weight_val):
         hidden = self._check_parameters()
         again = self.warm_start and hasattr(self, "network_")
-        X, Y, w = self._checked(X, y, sample_weight, reset=not again)
         random = check_random_state(self.random_state)
-        validation = self._validation_data(X_val, y_val, sample_weight_val, Y.shape[1])
+        with self._unchanged_by_errors():
+            X, Y, w = self._checked(X, y, sample_weight, reset=not again)
+            validation = self._validation_data(X_val, y_val, sample_weight_val, Y.shape[1])
         if validation is not None:
             columns = getattr(self, "feature_names_in_", range(X.shape[1]))
             _warn_if_elsewhere("X_val", columns, X, validation[0])
@@ -194,7 +196,8 @@ class MLPBase(CallbackSupportMixin, BaseEstimator):
         if self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
         again = hasattr(self, "network_")
-        X, Y, w = self._checked(X, y, sample_weight, reset=not again, **more)
+        with self._unchanged_by_errors():
+            X, Y, w = self._checked(X, y, sample_weight, reset=not again, **more)
         random = check_random_state(self.random_state)
         if not again:
             self._initialize(X, Y, hidden, random)
@@ -339,6 +342,17 @@ class MLPBase(CallbackSupportMixin, BaseEstimator):
             _checks.number(name, getattr(self, name), 0, np.inf, open_low=True, dtype=dtype)
         for name in ("beta_1", "beta_2", "momentum"):
             _checks.number(name, getattr(self, name), 0, 1, open_high=True, dtype=dtype)
+
+    @contextmanager
+    def _unchanged_by_errors(self):
+        """What is learnt of data that are refused afterwards (classes, names) does not fit the network."""
+        before = vars(self).copy()
+        try:
+            yield
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
 
     def _checked(self, X, y, sample_weight, reset, **more):
         """(X, Y, w); Y is (n, columns)."""
